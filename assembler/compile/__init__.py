@@ -1,0 +1,1 @@
+"""One file for each format a Subnet can be written in."""

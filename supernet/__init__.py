@@ -1,0 +1,1 @@
+"""The trained modular network: what can be recognised, and the modules that do it."""

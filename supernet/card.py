@@ -1,0 +1,155 @@
+"""Card: the torch-free description of a checkpoint.
+
+A checkpoint is a folder: ``card.json`` (this), ``weights.safetensors``, ``assembler.onnx`` and
+``predictor.onnx`` (the assembler's networks, run by onnxruntime), ``images.npz`` (calibration and
+validation images; absent where the licence of the data does not allow it).
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from supernet.errors import CheckpointDamaged
+from supernet.task import Kind
+
+CARD_FILE = "card.json"
+
+
+class Frozen(BaseModel):
+    """Base of the Card's parts: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageInput(Frozen):
+    """What a model is fed: float32 B x channels x height x width, values 0..255."""
+
+    channels: int = Field(ge=1, le=4)
+    height: int = Field(ge=8, description="px")
+    width: int = Field(ge=8, description="px")
+    color: str = Field(default="gray", description="channel order: gray or rgb")
+    mean: tuple[float, ...] = Field(description="subtracted from the pixels, one number a channel")
+    std: tuple[float, ...] = Field(description="the pixels are divided by it, one number a channel")
+
+
+class Stem(Frozen):
+    """The first convolution, always on."""
+
+    channels: int = Field(ge=1)
+    kernel: int = Field(ge=1)
+    stride: int = Field(ge=1)
+
+
+class Block(Frozen):
+    """One residual block: trunk + sum of its active modules.
+
+    A module expands ``in_channels`` to ``module_channels`` by a ``kernel`` x ``kernel`` convolution
+    with the block's stride, BatchNorm and ReLU, and projects to ``out_channels`` by a 1x1
+    convolution. The trunk is the identity, or, where the block has stride 2, a 2x2 convolution with
+    BatchNorm.
+    """
+
+    name: str
+    modules: int = Field(ge=1)
+    kernel: int = Field(ge=1)
+    stride: int = Field(ge=1, le=2)
+    in_channels: int = Field(ge=1)
+    out_channels: int = Field(ge=1)
+    height: int = Field(ge=1, description="px, of the block's input")
+    width: int = Field(ge=1, description="px, of the block's input")
+    task_wise: bool = Field(default=False, description="whether its modules are chosen by class")
+
+    @property
+    def identity(self) -> bool:
+        """Whether the trunk passes through unchanged."""
+        return self.stride == 1 and self.in_channels == self.out_channels
+
+
+class Architecture(Frozen):
+    """All sizes of a supernet."""
+
+    input: ImageInput
+    stem: Stem
+    blocks: tuple[Block, ...]
+    module_channels: int = Field(default=16, ge=1)
+    neck_channels: int = Field(ge=1)
+
+
+class DataSource(Frozen):
+    """Where the images came from."""
+
+    name: str
+    licence: str
+    credit: str
+
+
+class Training(Frozen):
+    """How the checkpoint was made."""
+
+    command: str
+    seed: int
+    epochs: float
+    duration_s: float
+    machine: str
+    versions: dict[str, str]
+
+
+class Figures(Frozen):
+    """What was measured of the dense net, on the data set's own test split."""
+
+    dense_accuracy: float = Field(ge=0, le=1)
+    dense_accuracy_by_class: tuple[float, ...]
+    test_images: int = Field(ge=0)
+    predictor_error: float = Field(ge=0, description="mean absolute error of predicted accuracy, 0..1")
+    predictor_pairs: int = Field(ge=0, description="unseen class sets it was measured on")
+
+
+class Card(Frozen):
+    """Everything about a checkpoint but its numbers."""
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...]
+    architecture: Architecture
+    data: DataSource
+    training: Training
+    figures: Figures
+    files: dict[str, str] = Field(description="sha256, hexadecimal, of every other file of the checkpoint")
+
+    @property
+    def digest(self) -> str:
+        """The checkpoint's identity: sha256, hexadecimal, of everything that changes a model cut out of it."""
+        facts = {
+            "name": self.name,
+            "classes": self.classes,
+            "architecture": self.architecture.model_dump(mode="json"),
+            "files": dict(sorted(self.files.items())),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def load_card(folder: Path) -> Card:
+    """Read the Card of a checkpoint folder and check that every file it names is whole.
+
+    Raises:
+        CheckpointDamaged: a file is missing, unreadable, or its sha256 differs from the Card's.
+    """
+    path = folder / CARD_FILE
+    try:
+        card = Card.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CheckpointDamaged(folder, f"{CARD_FILE} cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "/".join(str(part) for part in first["loc"]) or "the document"
+        raise CheckpointDamaged(folder, f"{CARD_FILE} is not a Card ({where}: {first['msg']})") from error
+    for name, digest in card.files.items():
+        try:
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise CheckpointDamaged(folder, f"{name} cannot be read ({error.strerror})") from error
+        if found != digest:
+            raise CheckpointDamaged(folder, f"{name} does not match its sha256 in {CARD_FILE}")
+    return card
