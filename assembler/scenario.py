@@ -1,0 +1,253 @@
+"""Scenario: the whole request for one model, parsed once and strictly."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import rfc8785
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from assembler.errors import FieldProblem, ScenarioInvalid
+from assembler.strict import parse_json, pointer, unsafe_strings
+from supernet.card import Card
+from supernet.task import Task
+
+MAX_CLASSES = 1000
+MAX_NAME = 200
+MAX_DEADLINE_S = 7 * 24 * 3600.0
+MAX_PROBLEMS = 20
+FORMATS = ("onnx",)
+PRECISIONS = ("fp32",)
+# What says nothing about the model itself: scenarios that differ only here share one build.
+NOT_IN_DIGEST = {"name", "labels", "deadline_s"}
+_OWN_FINDINGS = ("class_count", "class_name", "class_twice", "labels")
+
+
+class OnInfeasible(StrEnum):
+    """What to do when no model meets the limits."""
+
+    FAIL = "fail"
+    NEAREST = "nearest"
+
+
+class Strict(BaseModel):
+    """Base of what clients send: immutable, no coercion, unknown keys and infinities refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Limits(Strict):
+    """What the model must keep to on its device; at least one limit is set."""
+
+    latency_ms: float | None = Field(default=None, gt=0, description="of one image, batch size 1")
+    latency_percentile: int = Field(default=50, ge=1, le=99, description="of the measured runs")
+    memory_mb: float | None = Field(default=None, gt=0, description="peak of weights and activations")
+    size_mb: float | None = Field(default=None, gt=0, description="of the model file")
+    accuracy_min: float | None = Field(
+        default=None, gt=0, le=1, description="on validation images of the task"
+    )
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> "Limits":
+        if not self.requested:
+            raise PydanticCustomError("no_limits", "at least one limit must be set")
+        return self
+
+    @property
+    def requested(self) -> dict[str, float]:
+        """The limits that are set, by name."""
+        names = ("latency_ms", "memory_mb", "size_mb", "accuracy_min")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+def _check_task(task: Task) -> Task:
+    if not 1 <= len(task.classes) <= MAX_CLASSES:
+        raise PydanticCustomError("class_count", f"must hold 1 to {MAX_CLASSES} names")
+    for index, name in enumerate(task.classes):
+        if not 1 <= len(name) <= MAX_NAME:
+            raise PydanticCustomError("class_name", f"must have 1 to {MAX_NAME} characters", {"index": index})
+    if len(set(task.classes)) < len(task.classes):
+        index = next(i for i, name in enumerate(task.classes) if name in task.classes[:i])
+        raise PydanticCustomError("class_twice", "stands twice", {"index": index})
+    return task
+
+
+def _check_labels(labels: dict[str, str]) -> dict[str, str]:
+    if len(labels) > 32 or any(len(key) > 64 or len(value) > 256 for key, value in labels.items()):
+        detail = "must be at most 32, with keys of up to 64 and values of up to 256 characters"
+        raise PydanticCustomError("labels", detail)
+    return labels
+
+
+class Scenario(Strict):
+    """Task, device, limits and format: all that is needed to make one model."""
+
+    task: Annotated[Task, AfterValidator(_check_task)]
+    device: str = Field(default="local", min_length=1, max_length=MAX_NAME)
+    limits: Limits
+    format: str = Field(default="onnx", description=f"one of: {', '.join(FORMATS)}")
+    precision: str = Field(default="fp32", description=f"one of: {', '.join(PRECISIONS)}")
+    supernet: str | None = Field(default=None, min_length=1, max_length=MAX_NAME)
+    on_infeasible: OnInfeasible = OnInfeasible.FAIL
+    deadline_s: float | None = Field(default=None, gt=0, le=MAX_DEADLINE_S)
+    name: str | None = Field(default=None, max_length=MAX_NAME)
+    labels: Annotated[dict[str, str], AfterValidator(_check_labels)] = {}
+
+    @model_validator(mode="after")
+    def _format_is_made(self) -> "Scenario":
+        for field, known in (("format", FORMATS), ("precision", PRECISIONS)):
+            if getattr(self, field) not in known:
+                detail = f"only {', '.join(known)} can be made"
+                raise PydanticCustomError("unsupported_format", detail, {"field": field})
+        return self
+
+
+def parse_scenario(raw: bytes) -> Scenario:
+    """Return the Scenario that a request's body holds.
+
+    Args:
+        raw: the whole body.
+
+    Raises:
+        MalformedJson: not one strict JSON document (see parse_json).
+        ScenarioInvalid: a field is missing, unknown, of the wrong type or out of range; every fault is named
+            by its JSON pointer, up to 20 of them, and what the client sent is never repeated.
+    """
+    document = parse_json(raw)
+    problems = unsafe_strings(document)
+    if problems:
+        raise _invalid(problems)
+    try:
+        return Scenario.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        raise _invalid(tuple(_problem(detail) for detail in details)) from None
+
+
+def resolve(scenario: Scenario, cards: Sequence[Card]) -> Card:
+    """Return the Card of the supernet that the scenario is cut out of.
+
+    Raises:
+        ScenarioInvalid: no supernet of that name or for that kind (``scenario-invalid``), none that knows all
+            the classes (``unknown-class``), or several that do (``ambiguous-supernet``).
+    """
+    candidates = _candidates(scenario, cards)
+    classes = scenario.task.classes
+    able = [card for card in candidates if set(classes) <= set(card.classes)]
+    if len(able) == 1:
+        return able[0]
+    if able:
+        detail = f"several supernets know all these classes: {', '.join(sorted(card.name for card in able))}"
+        raise _invalid((FieldProblem("/supernet", "ambiguous-supernet", detail),))
+    closest = max(candidates, key=lambda card: len(set(classes) & set(card.classes)))
+    unknown = [(index, name) for index, name in enumerate(classes) if name not in closest.classes]
+    vocabulary = sorted({name for card in candidates for name in card.classes})
+    raise _invalid(
+        tuple(
+            FieldProblem(pointer("task", "classes", index), "unknown-class", _unknown_class(name, vocabulary))
+            for index, name in unknown[:MAX_PROBLEMS]
+        )
+    )
+
+
+def scenario_digest(scenario: Scenario, card_digest: str, profile_version: str, toolchain: str) -> str:
+    """Return the digest that scenarios share when they lead to the same model.
+
+    Args:
+        scenario: parsed; its name, labels and deadline do not count.
+        card_digest: of the supernet that ``resolve`` found.
+        profile_version: digest of the device profile.
+        toolchain: versions of what builds the file.
+    """
+    facts: dict[str, Any] = {
+        "scenario": scenario.model_dump(mode="json", exclude=NOT_IN_DIGEST | {"supernet"}),
+        "supernet": card_digest,
+        "profile": profile_version,
+        "toolchain": toolchain,
+    }
+    return f"sha256:{hashlib.sha256(rfc8785.dumps(facts)).hexdigest()}"
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return a hint at the known name that is closest, or nothing; only known names are ever said."""
+    by_fold = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), by_fold, n=1)
+    return f"; did you mean {json.dumps(by_fold[close[0]], ensure_ascii=False)}?" if close else ""
+
+
+def _candidates(scenario: Scenario, cards: Sequence[Card]) -> list[Card]:
+    kind = scenario.task.kind
+    candidates = [card for card in cards if card.kind == kind]
+    if not candidates:
+        kinds = ", ".join(sorted({card.kind.value for card in cards})) or "none"
+        detail = f"no supernet for {kind.value} is installed; installed: {kinds}"
+        raise _invalid((FieldProblem("/task/kind", "scenario-invalid", detail),))
+    if scenario.supernet is None:
+        return candidates
+    named = [card for card in candidates if card.name == scenario.supernet]
+    if not named:
+        hint = did_you_mean(scenario.supernet, [card.name for card in candidates])
+        detail = f"no supernet of this name for {kind.value} is installed{hint}"
+        raise _invalid((FieldProblem("/supernet", "scenario-invalid", detail),))
+    return named
+
+
+def _unknown_class(name: str, vocabulary: Sequence[str]) -> str:
+    if name in vocabulary:
+        return "no single supernet knows this class together with the others"
+    return f"no supernet knows this class{did_you_mean(name, vocabulary)}"
+
+
+def _invalid(problems: tuple[FieldProblem, ...]) -> ScenarioInvalid:
+    codes = {problem.code for problem in problems}
+    code = codes.pop() if len(codes) == 1 else "scenario-invalid"
+    first = problems[0]
+    detail = f"{first.pointer or 'the scenario'}: {first.detail}"
+    return ScenarioInvalid(code, detail, problems[:MAX_PROBLEMS])
+
+
+def _problem(error: ErrorDetails) -> FieldProblem:
+    """Translate one finding of pydantic; its message is used only where it cannot hold input."""
+    at, kind, context = error["loc"], error["type"], error.get("ctx", {})
+    if at == ("limits",) and kind in ("missing", "no_limits", "model_type", "model_attributes_type"):
+        return FieldProblem("/limits", "no-limits", "at least one limit must be set")
+    if kind == "unsupported_format":
+        return FieldProblem(pointer(context["field"]), "unsupported-format", error["msg"])
+    if kind == "extra_forbidden":
+        hint = did_you_mean(str(at[-1])[:MAX_NAME], _fields_at(at[:-1]))
+        return FieldProblem(pointer(*at), "scenario-invalid", f"this field is unknown{hint}")
+    if kind in ("class_count", "class_name", "class_twice"):
+        at = (*at, "classes", *context.values())
+    return FieldProblem(pointer(*at), "scenario-invalid", _sentence(error))
+
+
+def _fields_at(at: tuple[int | str, ...]) -> list[str]:
+    if at == ("task",):
+        return list(Task.model_fields)
+    return list(Limits.model_fields if at == ("limits",) else Scenario.model_fields)
+
+
+def _sentence(error: ErrorDetails) -> str:
+    context = error.get("ctx", {})
+    known = {
+        "missing": "is required",
+        "float_type": "must be a number",
+        "finite_number": "must be a finite number",
+        "int_type": "must be a whole number",
+        "bool_type": "must be true or false",
+        "string_type": "must be a string",
+        "string_too_short": "must not be empty",
+        "string_too_long": f"must not be longer than {context.get('max_length')} characters",
+        "tuple_type": "must be a list",
+        "dict_type": "must be an object",
+        "model_type": "must be an object",
+        "enum": f"must be {context.get('expected')}",
+        "greater_than": f"must be greater than {context.get('gt')}",
+        "greater_than_equal": f"must be at least {context.get('ge')}",
+        "less_than_equal": f"must be at most {context.get('le')}",
+    }
+    return known.get(error["type"], error["msg"] if error["type"] in _OWN_FINDINGS else "is not valid")
