@@ -1,0 +1,65 @@
+"""What several tests of this room start from."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from assembler.device import LatencyFit, Machine, MemoryFit, Profile, Quality
+from supernet.card import Architecture, Block, ImageInput, Stem
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Architecture:
+    """The shape of the shipped supernet: 8 blocks, 44 modules."""
+
+    def block(index: int, modules: int, stride: int, shape: tuple[int, int], side: int) -> Block:
+        return Block(
+            name=f"block{index}",
+            modules=modules,
+            kernel=3,
+            stride=stride,
+            in_channels=shape[0],
+            out_channels=shape[1],
+            height=side,
+            width=side,
+        )
+
+    blocks = [block(i, 4, 1, (16, 16), 14) for i in range(3)]
+    blocks.append(block(3, 8, 2, (16, 48), 14))
+    blocks += [block(i, 6, 1, (48, 48), 7) for i in range(4, 8)]
+    return Architecture(
+        input=ImageInput(channels=1, height=28, width=28, mean=(0.0,), std=(255.0,)),
+        stem=Stem(channels=16, kernel=3, stride=2),
+        blocks=tuple(blocks),
+        neck_channels=128,
+    )
+
+
+@pytest.fixture(scope="session")
+def profile(shipped: Architecture) -> Profile:
+    """A profile of the shipped shape with figures like those of a small x86 core."""
+    return Profile(
+        device="local",
+        machine=Machine(runtime="onnxruntime", runtime_version="1.0", cpu="a cpu", isa=("avx2",)),
+        threads=1,
+        supernet="0" * 64,
+        measured_at=datetime(2026, 1, 2, tzinfo=UTC),
+        latency=LatencyFit(
+            table=tuple(
+                tuple(0.0 if n == 0 else 0.004 + (0.0047 + 0.0003 * i) * n for n in range(b.modules + 1))
+                for i, b in enumerate(shipped.blocks)
+            ),
+            scale=1.02,
+            offset_ms=0.018,
+            margin=0.04,
+        ),
+        memory=MemoryFit(base_mb=0.4, per_size=3.1, per_activation=1.3, margin=0.05),
+        quality=Quality(
+            nets=24,
+            latency_mape=0.02,
+            latency_within_tenth=1.0,
+            memory_nets=9,
+            memory_mape=0.03,
+            duration_s=8.0,
+        ),
+    )
