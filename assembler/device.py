@@ -156,13 +156,9 @@ def this_machine() -> Machine:
     cpu = (
         " / ".join(facts[key] for key in keys if facts.get(key)) or platform.processor() or platform.machine()
     )
-    flags = set(re.split(r"\s+", facts.get("flags", facts.get("Features", ""))))
-    return Machine(
-        runtime=RUNTIME,
-        runtime_version=metadata.version(RUNTIME),
-        cpu=cpu,
-        isa=tuple(sorted(flags & ISA_FLAGS)),
-    )
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    isa = tuple(sorted(flag for flag in flags if ISA_FLAGS.fullmatch(flag)))
+    return Machine(runtime=RUNTIME, runtime_version=metadata.version(RUNTIME), cpu=cpu, isa=isa)
 
 
 def is_current(profile: Profile, card: Card, device: Device = LOCAL) -> bool:
