@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -154,20 +154,22 @@ def resolve(scenario: Scenario, cards: Sequence[Card]) -> Card:
     )
 
 
-def scenario_digest(scenario: Scenario, card_digest: str, profile_version: str, toolchain: str) -> str:
+def scenario_digest(
+    scenario: Scenario, card_digest: str, profile_version: str, toolchain: Mapping[str, str]
+) -> str:
     """Return the digest that scenarios share when they lead to the same model.
 
     Args:
         scenario: parsed; its name, labels and deadline do not count.
         card_digest: of the supernet that ``resolve`` found.
         profile_version: digest of the device profile.
-        toolchain: versions of what builds the file.
+        toolchain: versions of everything that decides what the file's bytes are.
     """
     facts: dict[str, Any] = {
         "scenario": scenario.model_dump(mode="json", exclude=NOT_IN_DIGEST | {"supernet"}),
         "supernet": card_digest,
         "profile": profile_version,
-        "toolchain": toolchain,
+        "toolchain": dict(toolchain),
     }
     return f"sha256:{hashlib.sha256(rfc8785.dumps(facts)).hexdigest()}"
 

@@ -240,8 +240,8 @@ def test_a_kind_for_which_nothing_is_installed_is_refused_in_a_clear_sentence() 
     assert "no supernet for detection is installed" in error.detail
 
 
-def digest(raw: bytes, card: str = "c", profile: str = "p", toolchain: str = "t") -> str:
-    return scenario_digest(parse_scenario(raw), card, profile, toolchain)
+def digest(raw: bytes, card: str = "c", profile: str = "p", tool: str = "t") -> str:
+    return scenario_digest(parse_scenario(raw), card, profile, {"onnx": tool})
 
 
 def test_the_digest_does_not_depend_on_name_labels_deadline_or_how_numbers_are_written() -> None:

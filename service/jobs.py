@@ -1,0 +1,195 @@
+"""Job: the record of one Scenario's way through the house, and the only ways it may move.
+
+Every move is one conditional UPDATE that names the states it may leave, with an event row in the same
+transaction: whoever comes second changes nothing and is told so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+
+from assembler.scenario import Scenario
+from service.ids import new_id
+from service.tables import job_events, jobs
+
+
+class State(StrEnum):
+    """Where a job stands; the last four are never left."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+DONE = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
+MOVES: Mapping[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.EXPIRED}),
+    # Back to queued when its worker is gone.
+    State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.QUEUED, State.CANCELLING}),
+    State.CANCELLING: frozenset({State.CANCELLED, State.FAILED, State.SUCCEEDED}),
+    **{state: frozenset() for state in DONE},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the table of jobs; times are seconds since 1970 UTC."""
+
+    id: str
+    model_id: str
+    state: State
+    phase: str | None
+    progress: float
+    phases: list[dict[str, Any]]
+    attempt: int
+    crashes: int
+    scenario: dict[str, Any]
+    scenario_digest: str | None
+    reused_from: str | None
+    request_id: str
+    worker: str | None
+    lease_until: float | None
+    deadline_at: float | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.state in DONE
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The right of one worker to move one job, until a newer attempt takes it away."""
+
+    job_id: str
+    worker: str
+    attempt: int
+
+
+def add_job(
+    connection: Connection, scenario: Scenario, *, digest: str | None, request_id: str, now: float
+) -> Job:
+    """Insert a queued job and return it.
+
+    Args:
+        connection: a writing transaction.
+        scenario: parsed and resolvable.
+        digest: of the scenario, None when the device's profile is not known yet.
+        request_id: of the request that brings it.
+        now: s.
+    """
+    job_id = new_id("job")
+    deadline_at = None if scenario.deadline_s is None else now + scenario.deadline_s
+    values = {
+        "id": job_id,
+        "model_id": new_id("mdl"),
+        "state": State.QUEUED,
+        "progress": 0.0,
+        "phases": [],
+        "attempt": 0,
+        "crashes": 0,
+        "scenario": scenario.model_dump(mode="json"),
+        "scenario_digest": digest,
+        "request_id": request_id,
+        "deadline_at": deadline_at,
+        "created_at": now,
+    }
+    connection.execute(insert(jobs).values(values))
+    add_event(connection, job_id, "state", {"state": State.QUEUED}, now=now)
+    found = get_job(connection, job_id)
+    assert found is not None
+    return found
+
+
+def get_job(connection: Connection, job_id: str) -> Job | None:
+    """Return a job, or None when there is none of this id."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().first()
+    return None if row is None else _job(row)
+
+
+def list_jobs(
+    connection: Connection, *, state: State | None = None, before: str | None = None, limit: int
+) -> list[Job]:
+    """Return jobs, newest first.
+
+    Args:
+        connection: any transaction.
+        state: only jobs in this state.
+        before: only jobs older than the one of this id.
+        limit: at most this many.
+    """
+    query: Select[Any] = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(jobs.c.state == state)
+    if before is not None:
+        query = query.where(jobs.c.id < before)
+    return [_job(row) for row in connection.execute(query).mappings()]
+
+
+def count_jobs(connection: Connection) -> dict[State, int]:
+    """Return how many jobs are in each state."""
+    query = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+    found = {State(state): count for state, count in connection.execute(query)}
+    return {state: found.get(state, 0) for state in State}
+
+
+def finished_ids(connection: Connection, job_ids: list[str]) -> list[str]:
+    """Return those of the jobs that have ended."""
+    query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.state.in_(DONE))
+    return list(connection.scalars(query))
+
+
+def move(
+    connection: Connection, job_id: str, to: State, *, now: float, hold: Hold | None = None, **values: Any
+) -> bool:
+    """Move a job to another state if it may go there, and say whether it did.
+
+    Args:
+        connection: a writing transaction.
+        job_id: the job.
+        to: the new state.
+        now: s.
+        hold: when given, only if this worker still holds the job in this attempt.
+        values: further columns to set.
+    """
+    if to in DONE:
+        values = {"finished_at": now, "worker": None, "lease_until": None, **values}
+    query = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(_sources(to)))
+    if hold is not None:
+        query = query.where(jobs.c.worker == hold.worker, jobs.c.attempt == hold.attempt)
+    if connection.execute(query.values(state=to, **values)).rowcount != 1:
+        return False
+    kind = "done" if to in DONE else "state"
+    add_event(connection, job_id, kind, {"state": to}, now=now)
+    return True
+
+
+def add_event(connection: Connection, job_id: str, kind: str, data: dict[str, Any], *, now: float) -> None:
+    """Insert an event: ``state``, ``phase`` or ``done``."""
+    connection.execute(insert(job_events).values(job_id=job_id, at=now, kind=kind, data=data))
+
+
+def list_events(connection: Connection, job_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return kind and data of a job's events, oldest first."""
+    query = select(job_events.c.kind, job_events.c.data).where(job_events.c.job_id == job_id)
+    return [(kind, data) for kind, data in connection.execute(query.order_by(job_events.c.id))]
+
+
+def _sources(to: State) -> list[State]:
+    return [state for state, targets in MOVES.items() if to in targets]
+
+
+def _job(row: RowMapping) -> Job:
+    return Job(**{**row, "state": State(row["state"])})

@@ -1,0 +1,231 @@
+"""The queue: which job a worker does next, and what becomes of the jobs of workers that are gone.
+
+A worker holds a job by a lease that it renews while it lives. The attempt number fences: a worker whose lease
+was taken away can no longer move the job, whatever it still believes.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from service.errors import problem
+from service.jobs import Hold, Job, State, add_event, get_job, move
+from service.tables import jobs, workers
+
+MAX_CRASHES = 3
+# Workers stopped from outside are not the job's fault, but no job may come back for ever.
+MAX_ATTEMPTS = 10
+DEFAULT_DURATION_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a queued job stands: jobs before it, and the seconds until it ends, estimated."""
+
+    position: int
+    eta_s: float
+
+
+def claim_next(connection: Connection, worker: str, *, lease_s: float, now: float) -> tuple[Job, Hold] | None:
+    """Give the oldest job that may run to a worker.
+
+    A job whose twin (same scenario digest) is running waits for it; one past its deadline is passed over.
+    """
+    twin = jobs.alias("twin")
+    running_twin = select(twin.c.id).where(
+        twin.c.scenario_digest == jobs.c.scenario_digest, twin.c.state == State.RUNNING
+    )
+    query = (
+        select(jobs.c.id, jobs.c.attempt)
+        .where(jobs.c.state == State.QUEUED, ~running_twin.exists())
+        .where((jobs.c.deadline_at.is_(None)) | (jobs.c.deadline_at > now))
+        .order_by(jobs.c.id)
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    hold = Hold(job_id=row.id, worker=worker, attempt=row.attempt + 1)
+    moved = move(
+        connection,
+        hold.job_id,
+        State.RUNNING,
+        now=now,
+        worker=worker,
+        attempt=hold.attempt,
+        lease_until=now + lease_s,
+        started_at=now,
+        phase=None,
+        phases=[],
+        progress=0.0,
+    )
+    job = get_job(connection, hold.job_id)
+    return (job, hold) if moved and job is not None else None
+
+
+def renew(connection: Connection, hold: Hold, *, lease_s: float, now: float) -> bool:
+    """Prolong a worker's lease and say whether it still had it."""
+    return _update_held(connection, hold, lease_until=now + lease_s)
+
+
+def note_digest(connection: Connection, hold: Hold, digest: str) -> bool:
+    """Write the scenario digest that the worker found and say whether it still holds the job."""
+    return _update_held(connection, hold, scenario_digest=digest)
+
+
+def note_phases(
+    connection: Connection, hold: Hold, phases: Sequence[dict[str, Any]], progress: float, *, now: float
+) -> bool:
+    """Write how far a job has come (the last phase is the present one); say whether it is still held."""
+    phase = phases[-1]["name"]
+    noted = _update_held(connection, hold, phases=list(phases), phase=phase, progress=progress)
+    if noted:
+        add_event(connection, hold.job_id, "phase", {"phase": phase, "progress": progress}, now=now)
+    return noted
+
+
+def release(connection: Connection, hold: Hold, *, now: float) -> bool:
+    """Put a job back into the queue that its worker has no time for any more."""
+    return move(connection, hold.job_id, State.QUEUED, now=now, hold=hold, worker=None, lease_until=None)
+
+
+def sweep(connection: Connection, *, now: float) -> int:
+    """End queued jobs past their deadline, take jobs away from workers that went silent; return how many."""
+    changed = 0
+    for job in _select_jobs(connection, State.QUEUED, jobs.c.deadline_at <= now):
+        error = _error(job, "deadline-passed", "the deadline passed while the job was waiting")
+        changed += move(connection, job.id, State.EXPIRED, now=now, error=error)
+    for job in _select_jobs(connection, State.RUNNING, jobs.c.lease_until <= now):
+        changed += take_back(connection, job, crashed=True, now=now)
+    return changed
+
+
+def needs_sweep(connection: Connection, *, now: float) -> bool:
+    """Return whether ``sweep`` would find anything; this only reads."""
+    overdue = (jobs.c.state == State.QUEUED) & (jobs.c.deadline_at <= now)
+    silent = (jobs.c.state == State.RUNNING) & (jobs.c.lease_until <= now)
+    return connection.execute(select(jobs.c.id).where(overdue | silent).limit(1)).first() is not None
+
+
+def take_back(connection: Connection, job: Job, *, crashed: bool, now: float) -> bool:
+    """Take a running job from a worker that is gone: back to the queue, or to its end after too many tries.
+
+    Args:
+        connection: a writing transaction.
+        job: as it was read in this transaction.
+        crashed: whether the job may have brought its worker down, unlike a worker stopped from outside.
+        now: s.
+    """
+    hold = Hold(job.id, job.worker or "", job.attempt)
+    crashes = job.crashes + crashed
+    if crashes >= MAX_CRASHES:
+        error = _error(job, "poisoned", f"the job crashed its worker {crashes} times")
+        return move(connection, job.id, State.FAILED, now=now, hold=hold, crashes=crashes, error=error)
+    if job.attempt >= MAX_ATTEMPTS:
+        error = _error(job, "worker-lost", f"the job's worker was lost {job.attempt} times")
+        return move(connection, job.id, State.FAILED, now=now, hold=hold, error=error)
+    return move(
+        connection, job.id, State.QUEUED, now=now, hold=hold, crashes=crashes, worker=None, lease_until=None
+    )
+
+
+def add_worker(connection: Connection, worker: str, *, host: str, pid: int, now: float) -> None:
+    """Record that a worker has started."""
+    values = {"id": worker, "host": host, "pid": pid, "started_at": now, "seen_at": now, "ready": False}
+    connection.execute(insert(workers).values(values))
+
+
+def beat(connection: Connection, worker: str, *, ready: bool, now: float) -> None:
+    """Record that a worker lives, and whether it can take jobs."""
+    connection.execute(update(workers).where(workers.c.id == worker).values(seen_at=now, ready=ready))
+
+
+def has_ready_worker(connection: Connection, *, since: float) -> bool:
+    """Return whether a worker that can take jobs was seen since a time."""
+    query = select(workers.c.id).where(workers.c.ready, workers.c.seen_at >= since)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def remove_worker(connection: Connection, worker: str, *, crashed: bool, now: float) -> int:
+    """Forget a worker that is gone and take back its jobs; return how many there were."""
+    taken = 0
+    for job in _select_jobs(connection, State.RUNNING, jobs.c.worker == worker):
+        taken += take_back(connection, job, crashed=crashed, now=now)
+    connection.execute(delete(workers).where(workers.c.id == worker))
+    return taken
+
+
+def remove_dead_workers(connection: Connection, *, host: str, now: float) -> int:
+    """Remove the workers of this machine whose process is gone, killed with everything else."""
+    dead = [
+        row.id
+        for row in connection.execute(select(workers).where(workers.c.host == host))
+        if not _is_alive(row.pid)
+    ]
+    return sum(remove_worker(connection, worker, crashed=False, now=now) for worker in dead)
+
+
+def places(connection: Connection, job_ids: Sequence[str], *, workers_count: int = 1) -> dict[str, Place]:
+    """Return the places of those of the jobs that are queued."""
+    if not job_ids:
+        return {}
+    numbered = (
+        select(jobs.c.id, (func.row_number().over(order_by=jobs.c.id) - 1).label("position"))
+        .where(jobs.c.state == State.QUEUED)
+        .subquery()
+    )
+    duration_s = typical_duration_s(connection)
+    rows = connection.execute(select(numbered).where(numbered.c.id.in_(list(job_ids))))
+    return {
+        row.id: Place(row.position, round((row.position + 1) * duration_s / workers_count, 3)) for row in rows
+    }
+
+
+def typical_duration_s(connection: Connection) -> float:
+    """Return how long the last jobs that succeeded took, on the mean."""
+    last = (
+        select((jobs.c.finished_at - jobs.c.started_at).label("duration_s"))
+        .where(jobs.c.state == State.SUCCEEDED, jobs.c.reused_from.is_(None))
+        .order_by(jobs.c.id.desc())
+        .limit(20)
+        .subquery()
+    )
+    mean = connection.scalar(select(func.avg(last.c.duration_s)))
+    return DEFAULT_DURATION_S if mean is None else float(mean)
+
+
+def _select_jobs(connection: Connection, state: State, condition: Any) -> list[Job]:
+    ids = connection.scalars(select(jobs.c.id).where(jobs.c.state == state, condition)).all()
+    found = [get_job(connection, job_id) for job_id in ids]
+    return [job for job in found if job is not None]
+
+
+def _update_held(connection: Connection, hold: Hold, **values: Any) -> bool:
+    query = update(jobs).where(
+        jobs.c.id == hold.job_id,
+        jobs.c.state == State.RUNNING,
+        jobs.c.worker == hold.worker,
+        jobs.c.attempt == hold.attempt,
+    )
+    return connection.execute(query.values(**values)).rowcount == 1
+
+
+def _error(job: Job, code: str, detail: str) -> dict[str, Any]:
+    return problem(code, detail, instance=f"/jobs/{job.id}", request_id=job.request_id)
+
+
+def _is_alive(pid: int) -> bool:
+    """Return whether another process of this number runs; one that ended and was not yet reaped does not."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True

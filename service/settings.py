@@ -1,0 +1,117 @@
+"""Settings: what the environment decides, read once at start and passed on as plain arguments."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import SettingInvalid
+
+TORCH_DEVICES = ("auto", "cpu", "cuda")
+# Settings of the contract that this version cannot honour; ignoring them silently would lose data or safety.
+NOT_YET = ("NNF_DATABASE_URL", "NNF_REDIS_URL", "NNF_STORE_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a process of the service needs to know before it starts.
+
+    ``auth_off_explicit`` says that NNF_AUTH=off was set, not merely left at its default.
+    """
+
+    data_dir: Path
+    supernets: tuple[Path, ...] = ()
+    datasets: Path | None = None
+    auth_off_explicit: bool = False
+    torch_device: str = "auto"
+    body_limit_bytes: int = 1024 * 1024
+    queue_limit: int = 10_000
+    job_timeout_s: float = 600.0
+    lease_s: float = 15.0
+    beat_s: float = 1.0
+
+    @property
+    def database_path(self) -> Path:
+        """The file of the embedded database."""
+        return self.data_dir / "nnfactory.db"
+
+    @property
+    def store_path(self) -> Path:
+        """The folder of the artifacts."""
+        return self.data_dir / "artifacts"
+
+
+def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | None = None) -> Settings:
+    """Return the settings of this process.
+
+    Args:
+        environ: the environment; names start with ``NNF_``.
+        data_dir: what the command line says, which goes before ``NNF_DATA_DIR``.
+
+    Raises:
+        SettingInvalid: a value cannot be used, or asks for something this version does not have.
+    """
+    for name in NOT_YET:
+        if environ.get(name):
+            raise SettingInvalid(
+                f"{name} is set, but this version keeps everything in NNF_DATA_DIR; unset it"
+            )
+    auth = environ.get("NNF_AUTH", "")
+    if auth not in ("", "off"):
+        raise SettingInvalid("NNF_AUTH must be off: this version has no API keys yet")
+    torch_device = environ.get("NNF_TORCH_DEVICE", "auto")
+    if torch_device not in TORCH_DEVICES:
+        raise SettingInvalid(f"NNF_TORCH_DEVICE must be one of {', '.join(TORCH_DEVICES)}")
+    folders = environ.get("NNF_SUPERNETS", "").split(os.pathsep)
+    return Settings(
+        data_dir=(data_dir or Path(environ.get("NNF_DATA_DIR") or "nnfactory-data")).absolute(),
+        supernets=tuple(_folder("NNF_SUPERNETS", folder) for folder in folders if folder),
+        datasets=_folder("NNF_DATASETS", environ["NNF_DATASETS"]) if environ.get("NNF_DATASETS") else None,
+        auth_off_explicit=auth == "off",
+        torch_device=torch_device,
+        job_timeout_s=_positive(environ, "NNF_JOB_TIMEOUT_S", 600.0),
+        queue_limit=int(_positive(environ, "NNF_QUEUE_LIMIT", 10_000)),
+    )
+
+
+def check_host(settings: Settings, host: str) -> None:
+    """Check that an open service is offered to this machine only, unless that was asked for.
+
+    Raises:
+        SettingInvalid: the host is not loopback and NNF_AUTH=off is not set explicitly.
+    """
+    if not settings.auth_off_explicit and not _is_loopback(host):
+        raise SettingInvalid(
+            f"refusing to serve on {host} without keys: everyone who reaches it could use it; "
+            "set NNF_AUTH=off to do so all the same"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _folder(name: str, text: str) -> Path:
+    path = Path(text).absolute()
+    if not path.is_dir():
+        raise SettingInvalid(f"{name} names {text}, which is not a folder")
+    return path
+
+
+def _positive(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise SettingInvalid(f"{name} must be a positive number")
+    return value

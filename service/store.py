@@ -1,0 +1,93 @@
+"""The store: files addressed by the sha256 of their content, never by a name that a client chose."""
+
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class FileStore:
+    """Files under one folder; every write is whole or absent, also after a power cut."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, content: bytes) -> str:
+        """Store a content and return its sha256, hexadecimal.
+
+        Raises:
+            OSError: it could not be written.
+            ContentDamaged: what was read back is not what was written.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        path = self._path(digest)
+        if not self.holds(digest):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, content)
+        self.get(digest)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """Return the content of this sha256.
+
+        Raises:
+            OSError: it is not there or cannot be read.
+            ContentDamaged: the file no longer holds what was stored.
+        """
+        content = self._path(digest).read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ContentDamaged(digest)
+        return content
+
+    def holds(self, digest: str) -> bool:
+        """Return whether the content of this sha256 is there and whole."""
+        try:
+            self.get(digest)
+        except OSError:
+            return False
+        return True
+
+    def check(self) -> None:
+        """Write and remove a small file.
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".check-") as probe:
+            probe.write(b"1")
+            probe.flush()
+
+    def _path(self, digest: str) -> Path:
+        if not _SHA256.fullmatch(digest):
+            raise ValueError("not a sha256")
+        return self.folder / digest[:2] / digest
+
+
+class ContentDamaged(OSError):
+    """A stored file does not hold what its address says."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        super().__init__(f"the stored file {digest} is damaged")
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,81 @@
+"""Tables of the database. Times are seconds since 1970 UTC, figures and scenarios are JSON documents."""
+
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
+
+metadata = MetaData()
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("model_id", String, nullable=False, unique=True),
+    Column("state", String, nullable=False),
+    Column("phase", String),
+    Column("progress", Float, nullable=False),
+    Column("phases", JSON, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("scenario", JSON, nullable=False),
+    Column("scenario_digest", String),
+    Column("reused_from", String),
+    Column("request_id", String, nullable=False),
+    Column("worker", String),
+    Column("lease_until", Float),
+    Column("deadline_at", Float),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("result", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+    Index("jobs_by_state", "state", "id"),
+    Index("jobs_by_digest", "scenario_digest", "state"),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("job_id", String, ForeignKey("jobs.id"), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("data", JSON, nullable=False),
+    Index("job_events_by_job", "job_id", "id"),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("job_id", String, ForeignKey("jobs.id"), nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+    Column("scenario", JSON, nullable=False),
+    Column("scenario_digest", String, nullable=False),
+    Column("result", JSON, nullable=False),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("model_id", String, ForeignKey("models.id"), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("format", String, nullable=False),
+    Column("precision", String, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("manifest", JSON, nullable=False),
+    Index("artifacts_by_model", "model_id"),
+    Index("artifacts_by_sha256", "sha256"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("host", String, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    Column("ready", Boolean, nullable=False),
+)

@@ -1,0 +1,50 @@
+"""The supernets at hand: the shipped zoo and the folders of NNF_SUPERNETS. Loads no torch."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from service.errors import SettingInvalid
+from supernet.card import CARD_FILE, Card, load_card
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One checkpoint: its folder and its Card."""
+
+    folder: Path
+    card: Card
+
+
+def shipped_zoo() -> Path:
+    """Return the folder of the checkpoints that come with the program."""
+    return Path(str(resources.files("supernet"))) / "zoo"
+
+
+def find_members(folders: Iterable[Path]) -> tuple[Member, ...]:
+    """Return all checkpoints, every file of them checked, by name.
+
+    Args:
+        folders: each a checkpoint or a folder of checkpoints.
+
+    Raises:
+        CheckpointDamaged: a checkpoint is not whole.
+        SettingInvalid: two checkpoints have the same name.
+    """
+    found: dict[str, Member] = {}
+    for folder in folders:
+        for path in _checkpoints(folder):
+            member = Member(path, load_card(path))
+            if member.card.name in found:
+                other = found[member.card.name].folder
+                raise SettingInvalid(f"two supernets are named {member.card.name}: in {other} and in {path}")
+            found[member.card.name] = member
+    return tuple(found[name] for name in sorted(found))
+
+
+def _checkpoints(folder: Path) -> Iterator[Path]:
+    if (folder / CARD_FILE).is_file():
+        yield folder
+    elif folder.is_dir():
+        yield from sorted(path for path in folder.iterdir() if (path / CARD_FILE).exists())
