@@ -97,7 +97,11 @@ def random_subnet(architecture: Architecture, counts: tuple[int, ...], classes: 
     blocks = []
     for block, count in zip(architecture.blocks, counts, strict=True):
         hidden = count * architecture.module_channels
-        shortcut = None if block.identity else conv(block.out_channels, block.in_channels, block.stride, block.stride)
+        shortcut = (
+            None
+            if block.identity
+            else conv(block.out_channels, block.in_channels, block.stride, block.stride)
+        )
         expand = project = None
         if count:
             expand = conv(hidden, block.in_channels, block.kernel, block.stride, block.kernel // 2, relu=True)
@@ -106,7 +110,9 @@ def random_subnet(architecture: Architecture, counts: tuple[int, ...], classes: 
     last = architecture.blocks[-1].out_channels
     return Subnet(
         input_mean=architecture.input.mean,
-        stem=conv(stem.channels, architecture.input.channels, stem.kernel, stem.stride, stem.kernel // 2, relu=True),
+        stem=conv(
+            stem.channels, architecture.input.channels, stem.kernel, stem.stride, stem.kernel // 2, relu=True
+        ),
         blocks=tuple(blocks),
         neck=conv(architecture.neck_channels, last, 1, relu=True),
         head_weight=draw.normal(0, 0.05, (classes, architecture.neck_channels)).astype(np.float32),

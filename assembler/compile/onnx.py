@@ -79,7 +79,11 @@ def build(
     x = graph.node("Flatten", [x], FEATURES_NAME, axis=1)
     width = subnet.head_weight.shape[1]
     if output == OUTPUT_NAME:
-        inputs = [x, graph.weight(subnet.head_weight, "head.weight"), graph.weight(subnet.head_bias, "head.bias")]
+        inputs = [
+            x,
+            graph.weight(subnet.head_weight, "head.weight"),
+            graph.weight(subnet.head_bias, "head.bias"),
+        ]
         x = graph.node("Gemm", inputs, "logits", transB=1)
         graph.node("Softmax", [x], OUTPUT_NAME, axis=1)
         width = subnet.head_weight.shape[0]

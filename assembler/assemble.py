@@ -1,0 +1,176 @@
+"""All steps in order: from a Scenario to a verified model file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import onnx
+
+from assembler.artifact import MEGABYTE, Assembly, Basis, Diagnosis, LimitCheck, Measured, Predicted, address
+from assembler.candidate import Candidate, TaskImages, cut, first, task_images
+from assembler.compile.onnx import build
+from assembler.device import Profile
+from assembler.errors import Infeasible
+from assembler.estimate import (
+    Estimator,
+    Proposal,
+    caps_of,
+    diagnose,
+    least_cost,
+    needed_limits,
+    propose,
+    too_inaccurate,
+    too_slow,
+)
+from assembler.manifest import manifest_of, metadata_of
+from assembler.measure import ModelMeasurement, measure_model
+from assembler.scenario import Limits, OnInfeasible, Scenario
+from assembler.search import Caps
+from assembler.verify import verify
+from supernet.card import Card
+from supernet.checkpoint import Checkpoint
+from supernet.model import Supernet
+
+VERIFIED_IMAGES = 64
+RETRIES = 3
+RESERVE = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A step of the way begins."""
+
+    name: str
+
+
+def assemble(
+    scenario: Scenario, checkpoint: Checkpoint, estimator: Estimator, profile: Profile
+) -> Iterator[Phase | Assembly]:
+    """Yield every Phase as it begins, then the Assembly.
+
+    The model is measured where it is made; one that turns out slower or larger in memory than allowed is cut
+    again under tighter limits, up to three times.
+
+    Args:
+        scenario: resolved: its classes are in the checkpoint's vocabulary.
+        checkpoint: where the model is cut out.
+        estimator: of the same checkpoint.
+        profile: of the scenario's device, for the same checkpoint.
+
+    Raises:
+        Infeasible: no model meets the limits, and the scenario does not ask for the nearest.
+        VerificationFailed: the file does not compute what the supernet computes.
+        MeasurementFailed: the file cannot be run.
+    """
+    card, image = checkpoint.card, checkpoint.card.architecture.input
+    nearest = scenario.on_infeasible is OnInfeasible.NEAREST
+    yield Phase("assembling")
+    diagnosis = diagnose(scenario, card, estimator, profile)
+    if diagnosis is not None and "accuracy_min" not in diagnosis.binding and not nearest:
+        raise Infeasible(diagnosis)
+    caps = _reachable(scenario, card, profile)
+    proposals = propose(scenario, estimator, profile, caps)
+    images = task_images(scenario.task, card.classes, checkpoint.calibration, checkpoint.validation)
+    for attempt in range(RETRIES + 1):
+        yield Phase("calibrating")
+        best, proposal = _best(proposals, checkpoint.supernet, images)
+        yield Phase("compiling")
+        content = build(best.subnet, image, metadata_of(scenario, card))
+        onnx.checker.check_model(onnx.load_from_string(content))
+        yield Phase("verifying")
+        verify(content, best, checkpoint.supernet, first(images.validation, VERIFIED_IMAGES))
+        yield Phase("measuring")
+        measurement = measure_model(
+            content, image, threads=profile.threads, percentile=scenario.limits.latency_percentile
+        )
+        if _fits(scenario.limits, measurement) or attempt == RETRIES:
+            break
+        caps = _tightened(caps, scenario.limits, measurement)
+        proposals = propose(scenario, estimator, profile, caps)
+        if not proposals:
+            break
+    assembly = _assembly(scenario, card, profile, best, proposal.predicted, content, measurement)
+    if not assembly.limits_met and not nearest:
+        raise Infeasible(_missed(scenario, estimator, profile, assembly))
+    yield assembly
+
+
+def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:
+    """Return the scenario's caps, those below the cheapest model raised to it."""
+    needed = needed_limits(least_cost(scenario, card, profile), profile)
+    caps = caps_of(scenario.limits)
+    limits = scenario.limits.requested
+    return replace(
+        caps, **{name: max(limits[name], least) for name, least in needed.items() if name in limits}
+    )
+
+
+def _best(
+    proposals: tuple[Proposal, ...], supernet: Supernet, images: TaskImages
+) -> tuple[Candidate, Proposal]:
+    """Cut every proposal out and return the most accurate, of equals the fastest."""
+    scored = [(cut(proposal.gates, supernet, images), proposal) for proposal in proposals]
+    return max(scored, key=lambda pair: (pair[0].accuracy, -pair[1].predicted.latency_ms))
+
+
+def _fits(limits: Limits, measurement: ModelMeasurement) -> bool:
+    slow = limits.latency_ms is not None and measurement.latency_ms > limits.latency_ms
+    large = limits.memory_mb is not None and measurement.memory_mb > limits.memory_mb
+    return not slow and not large
+
+
+def _tightened(caps: Caps, limits: Limits, measurement: ModelMeasurement) -> Caps:
+    """Lower every cap that was missed by as much as it was missed, and a little more."""
+    changed = {}
+    for name in ("latency_ms", "memory_mb"):
+        cap, limit, value = getattr(caps, name), getattr(limits, name), getattr(measurement, name)
+        if limit is not None and value > limit:
+            changed[name] = cap * limit / value * RESERVE
+    return replace(caps, **changed)
+
+
+def _assembly(
+    scenario: Scenario,
+    card: Card,
+    profile: Profile,
+    best: Candidate,
+    predicted: Predicted,
+    content: bytes,
+    measurement: ModelMeasurement,
+) -> Assembly:
+    artifact = address(content, format=scenario.format, precision=scenario.precision)
+    measured = Measured(
+        latency_ms=measurement.latency_ms,
+        latency_percentile=scenario.limits.latency_percentile,
+        memory_mb=measurement.memory_mb,
+        size_mb=len(content) / MEGABYTE,
+        accuracy=best.accuracy,
+        samples=best.samples,
+    )
+    checks = limits_check(scenario.limits, measured)
+    manifest = manifest_of(scenario, card, profile, best.gates, artifact, (predicted, measured, checks))
+    return Assembly(content, artifact, manifest, predicted, measured, checks)
+
+
+def limits_check(limits: Limits, measured: Measured) -> tuple[LimitCheck, ...]:
+    """Return how a measured model stands to every limit that is set."""
+    checks = []
+    for name, requested in limits.requested.items():
+        value = getattr(measured, name.removesuffix("_min"))
+        met = value >= requested if name == "accuracy_min" else value <= requested
+        checks.append(LimitCheck(limit=name, requested=requested, value=value, basis=Basis.MEASURED, met=met))
+    return tuple(checks)
+
+
+def _missed(scenario: Scenario, estimator: Estimator, profile: Profile, assembly: Assembly) -> Diagnosis:
+    """Return the diagnosis of a model that turned out worse than predicted."""
+    measured = assembly.measured
+    figures = Predicted(
+        latency_ms=measured.latency_ms,
+        memory_mb=measured.memory_mb,
+        size_mb=measured.size_mb,
+        accuracy=measured.accuracy,
+    )
+    missed = {c.limit: c.requested for c in assembly.limits_check if not c.met and c.limit != "accuracy_min"}
+    if missed:
+        return too_slow(figures, missed)
+    return too_inaccurate(scenario, estimator, profile, figures)

@@ -1,0 +1,151 @@
+"""Candidate: a cut-out network with its score.
+
+Legend: N images, F features, K outputs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+
+from assembler.compile.onnx import FEATURES_NAME, INPUT_NAME, build
+from assembler.cost import macs
+from assembler.extract import extract
+from assembler.refit import refit_head
+from assembler.subnet import Array, Subnet
+from supernet.card import ImageInput
+from supernet.data import Split
+from supernet.evaluate import as_batch
+from supernet.gates import Gates
+from supernet.layers import Statistics
+from supernet.model import Supernet, calibrate
+from supernet.task import Task
+
+CALIBRATION_IMAGES = 128
+HELD_BACK = 5
+WORK_MACS = 8e9
+FEWEST_IMAGES = 400
+CHUNK = 250
+
+
+@dataclass(frozen=True, slots=True)
+class TaskImages:
+    """The images of one task, labelled by the place of their class in it; K - 1 for ``other``.
+
+    ``rows`` are the classes' rows of the supernet's head. ``calibration`` holds all classes of the supernet.
+    """
+
+    rows: tuple[int, ...]
+    other: bool
+    calibration: Split
+    fit: Split
+    held_back: Split
+    validation: Split
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A cut-out network, what it was cut out with, and its accuracy on ``samples`` validation images."""
+
+    gates: Gates
+    statistics: Statistics
+    subnet: Subnet
+    accuracy: float
+    samples: int
+
+
+def task_images(task: Task, vocabulary: tuple[str, ...], calibration: Split, validation: Split) -> TaskImages:
+    """Sort images for a task.
+
+    Args:
+        task: its classes are in the vocabulary.
+        vocabulary: names of the supernet's classes.
+        calibration: images of all of them, classes interleaved, to calibrate and fit on.
+        validation: images of all of them, classes interleaved, to score on.
+    """
+    rows = tuple(vocabulary.index(name) for name in task.classes)
+    rest = tuple(row for row in range(len(vocabulary)) if row not in rows) if task.other else ()
+
+    def mine(split: Split) -> Split:
+        chosen = split.of_classes([*rows, *rest])
+        return Split(chosen.images, np.minimum(chosen.labels, len(rows) if task.other else len(rows) - 1))
+
+    mine_to_fit = mine(calibration)
+    back = np.arange(len(mine_to_fit)) % HELD_BACK == 0
+    return TaskImages(
+        rows=rows,
+        other=task.other,
+        calibration=first(calibration, CALIBRATION_IMAGES),
+        fit=Split(mine_to_fit.images[~back], mine_to_fit.labels[~back]),
+        held_back=Split(mine_to_fit.images[back], mine_to_fit.labels[back]),
+        validation=mine(validation),
+    )
+
+
+def first(split: Split, count: int) -> Split:
+    """Return the first images of a split."""
+    return Split(split.images[:count], split.labels[:count])
+
+
+def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Candidate:
+    """Cut a network out, calibrate it, fit its head for the task, and score it.
+
+    The number of images is limited by the work they make: at least 400, all where the network is small.
+    """
+    most = max(FEWEST_IMAGES, int(WORK_MACS / macs(supernet.architecture, gates.counts)))
+    batch = as_batch(images.calibration.images, supernet.mean.device)
+    statistics = calibrate(supernet, gates, batch)
+    subnet = extract(supernet, gates, statistics, images.rows)
+    if images.other:
+        subnet = _with_other(
+            subnet, supernet.head.weight.cpu().numpy(), supernet.head.bias.cpu().numpy(), images.rows
+        )
+    session = features_session(subnet, supernet.architecture.input)
+    fit, held_back = first(images.fit, most // 2), first(images.held_back, most // 8)
+    subnet = _refitted(subnet, session, fit, held_back)
+    validation = first(images.validation, most // 2)
+    accuracy = head_accuracy(features(session, validation.images), validation.labels, subnet)
+    return Candidate(gates, statistics, subnet, accuracy, len(validation))
+
+
+def features_session(subnet: Subnet, image: ImageInput) -> onnxruntime.InferenceSession:
+    """Return a session that computes a network's features, on as many threads as torch has."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    content = build(subnet, image, output=FEATURES_NAME)
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def features(session: onnxruntime.InferenceSession, images: npt.NDArray[np.uint8]) -> Array:
+    """Return the features of images, N x F."""
+    parts = [
+        session.run(None, {INPUT_NAME: images[start : start + CHUNK].astype(np.float32)})[0]
+        for start in range(0, len(images), CHUNK)
+    ]
+    return np.concatenate(parts)
+
+
+def head_accuracy(known: Array, labels: npt.NDArray[np.int64], subnet: Subnet) -> float:
+    """Return the share of images that a network's head classifies right, from their features N x F."""
+    logits = known @ subnet.head_weight.T + subnet.head_bias
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def _refitted(subnet: Subnet, session: onnxruntime.InferenceSession, fit: Split, held_back: Split) -> Subnet:
+    """Return the network with a head fitted for the task where that is better on images kept back."""
+    if len(np.unique(fit.labels)) < len(subnet.head_bias):
+        return subnet
+    known = features(session, fit.images)
+    refitted = subnet.with_head(*refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias))
+    unseen = features(session, held_back.images)
+    before, after = (head_accuracy(unseen, held_back.labels, net) for net in (subnet, refitted))
+    return refitted if after > before else subnet
+
+
+def _with_other(subnet: Subnet, weight: Array, bias: Array, rows: tuple[int, ...]) -> Subnet:
+    """Add an output for none of the classes, started at the mean of the rows not asked for."""
+    rest = [row for row in range(len(bias)) if row not in rows]
+    more = np.concatenate([subnet.head_weight, weight[rest].mean(axis=0, keepdims=True)])
+    return subnet.with_head(more, np.append(subnet.head_bias, bias[rest].mean()).astype(np.float32))

@@ -1,0 +1,205 @@
+"""Labelled images from numpy archives and image folders.
+
+Legend: N images, C channels, H height, W width, K classes. Pixels are uint8, 0..255.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+from supernet.errors import DataInvalid
+
+SPLITS = ("train", "val", "test")
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Images N x C x H x W uint8 and their labels N int64 in 0..K-1."""
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """How many images."""
+        return len(self.labels)
+
+    def of_classes(self, classes: list[int]) -> "Split":
+        """Return the images of some classes, relabelled by their place in ``classes``."""
+        place = np.full(int(self.labels.max(initial=0)) + 1, -1, np.int64)
+        place[classes] = np.arange(len(classes))
+        kept = place[self.labels] >= 0
+        return Split(self.images[kept], place[self.labels[kept]])
+
+    def balanced(self, per_class: int, seed: int) -> "Split":
+        """Return up to ``per_class`` images of every class, drawn with a seed, classes interleaved."""
+        draw = np.random.default_rng(seed)
+        order = draw.permutation(len(self))
+        rank = np.zeros(len(self), np.int64)
+        for label in np.unique(self.labels):
+            mine = order[self.labels[order] == label]
+            rank[mine] = np.arange(len(mine))
+        chosen = np.flatnonzero(rank < per_class)
+        chosen = chosen[np.lexsort((self.labels[chosen], rank[chosen]))]
+        return Split(self.images[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """Three splits of one vocabulary."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+
+
+def _as_nchw(images: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
+    if images.dtype != np.uint8:
+        raise DataInvalid(path, f"images are {images.dtype}, uint8 is needed")
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4 and images.shape[-1] in (1, 3):
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    raise DataInvalid(path, f"images have shape {images.shape}, N x H x W or N x H x W x 1 or 3 is needed")
+
+
+def _check(split: Split, classes: int, where: str, path: Path) -> Split:
+    if len(split.images) != len(split.labels):
+        raise DataInvalid(path, f"{where}: {len(split.images)} images but {len(split.labels)} labels")
+    if len(split) == 0:
+        raise DataInvalid(path, f"{where}: no images")
+    if split.labels.min() < 0 or split.labels.max() >= classes:
+        raise DataInvalid(path, f"{where}: labels must lie in 0..{classes - 1}")
+    return split
+
+
+def load_archive(path: Path) -> DataSet:
+    """Read a numpy archive with ``x_train y_train x_val y_val x_test y_test classes``.
+
+    Raises:
+        DataInvalid: the file cannot be read, a member is missing, or shapes, types or labels do not agree.
+    """
+    try:
+        with np.load(path) as archive:
+            members = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataInvalid(path, f"cannot be read as a numpy archive ({error})") from error
+    needed = {f"{axis}_{split}" for axis in "xy" for split in SPLITS} | {"classes"}
+    if missing := sorted(needed - members.keys()):
+        raise DataInvalid(path, f"has no member {missing[0]!r}")
+    classes = tuple(str(name) for name in members["classes"])
+    splits = {
+        split: _check(
+            Split(_as_nchw(members[f"x_{split}"], path), members[f"y_{split}"].astype(np.int64)),
+            len(classes),
+            split,
+            path,
+        )
+        for split in SPLITS
+    }
+    return DataSet(path.stem, classes, **splits)
+
+
+def load_folder(path: Path, *, side_px: int, channels: int) -> DataSet:
+    """Read ``<split>/<class>/<image>``, every image resized to a square.
+
+    Args:
+        path: the folder; ``train`` and ``val`` must be there, ``test`` defaults to ``val``.
+        side_px: side of the square the images are resized to.
+        channels: 1 for gray, 3 for RGB.
+
+    Raises:
+        DataInvalid: a split or class is missing or empty, or a file is not an image.
+    """
+    if not (path / "train").is_dir():
+        raise DataInvalid(path, "has no folder 'train'")
+    if not (path / "val").is_dir():
+        raise DataInvalid(path, "has no folder 'val'")
+    classes = tuple(sorted(entry.name for entry in (path / "train").iterdir() if entry.is_dir()))
+    if len(classes) < 2:
+        raise DataInvalid(path, f"train holds {len(classes)} classes, at least 2 are needed")
+    splits = {}
+    for split in SPLITS:
+        folder = path / split
+        if not folder.is_dir():
+            splits[split] = splits["val"]
+            continue
+        images, labels = [], []
+        for label, name in enumerate(classes):
+            for file in sorted((folder / name).glob("*")):
+                if file.suffix.lower() in IMAGE_SUFFIXES:
+                    images.append(_read_image(file, side_px, channels))
+                    labels.append(label)
+        stacked = np.stack(images) if images else np.empty((0, channels, side_px, side_px), np.uint8)
+        splits[split] = _check(Split(stacked, np.asarray(labels, np.int64)), len(classes), split, path)
+    return DataSet(path.name, classes, **splits)
+
+
+def _read_image(file: Path, side_px: int, channels: int) -> npt.NDArray[np.uint8]:
+    try:
+        with Image.open(file) as image:
+            shaped = image.convert("L" if channels == 1 else "RGB").resize((side_px, side_px))
+            pixels = np.asarray(shaped, np.uint8)
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataInvalid(file, f"is not an image ({error})") from error
+    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def load_data(path: Path, *, side_px: int = 32, channels: int = 3) -> DataSet:
+    """Read a numpy archive (a file) or an image folder; the last two arguments are for folders.
+
+    Raises:
+        DataInvalid: see ``load_archive`` and ``load_folder``; or nothing is at the path.
+    """
+    if not path.exists():
+        raise DataInvalid(path, "does not exist")
+    return load_folder(path, side_px=side_px, channels=channels) if path.is_dir() else load_archive(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """Random changes that keep the label: shift in pixels, left-right flip, share of images with an erased square."""
+
+    shift_px: int = 2
+    flip: bool = False
+    erase: float = 0.25
+
+
+def augment(images: Tensor, kind: Augmentation, draw: torch.Generator) -> Tensor:
+    """Return changed copies of images, N x C x H x W uint8, as float32 0..255.
+
+    Pixels shifted in are 0; an erased square has a quarter of the image's sides and takes the mean pixel.
+    """
+    n, _, h, w = images.shape
+    pad = kind.shift_px
+    padded = F.pad(images, (pad, pad, pad, pad))
+    top = torch.randint(0, 2 * pad + 1, (n, 1), generator=draw)
+    left = torch.randint(0, 2 * pad + 1, (n, 1), generator=draw)
+    rows = top + torch.arange(h)
+    columns = left + torch.arange(w)
+    if kind.flip:
+        flipped = torch.rand((n, 1), generator=draw) < 0.5
+        columns = torch.where(flipped, columns.flip(1), columns)
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    index = torch.arange(n, device=images.device)
+    moved = padded.permute(0, 2, 3, 1)[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+    result = moved.permute(0, 3, 1, 2).float()
+    if kind.erase:
+        side_h, side_w = max(1, h // 4), max(1, w // 4)
+        y = torch.randint(0, h - side_h + 1, (n, 1), generator=draw)
+        x = torch.randint(0, w - side_w + 1, (n, 1), generator=draw)
+        chosen = torch.rand((n, 1), generator=draw) < kind.erase
+        inside_h = (torch.arange(h) >= y) & (torch.arange(h) < y + side_h) & chosen
+        inside_w = (torch.arange(w) >= x) & (torch.arange(w) < x + side_w)
+        hole = (inside_h[:, :, None] & inside_w[:, None, :])[:, None].to(images.device)
+        result = torch.where(hole, result.mean(dim=(2, 3), keepdim=True), result)
+    return result

@@ -1,0 +1,66 @@
+"""Random sub-networks for the elastic phase of training, before there is an assembler."""
+
+import math
+
+import numpy as np
+
+from supernet.card import Architecture
+from supernet.gates import Gates
+from supernet.train import Sample, Sampler, random_task
+
+SMALLEST_BUDGET = 0.03
+
+
+def module_macs(architecture: Architecture) -> tuple[int, ...]:
+    """Return the multiply-accumulates of one module of every block."""
+    found = []
+    for block in architecture.blocks:
+        pixels = (block.height // block.stride) * (block.width // block.stride)
+        weights = architecture.module_channels * (block.in_channels * block.kernel**2 + block.out_channels)
+        found.append(pixels * weights)
+    return tuple(found)
+
+
+def random_budget(draw: np.random.Generator) -> float:
+    """Return a share of the full net, log-uniform from 3 % to 100 %."""
+    return math.exp(draw.uniform(math.log(SMALLEST_BUDGET), 0.0))
+
+
+def random_gates(draw: np.random.Generator, architecture: Architecture, budget: float) -> Gates:
+    """Return gates that use at most a share ``budget`` of all modules' multiply-accumulates.
+
+    Modules are taken in a random order over the blocks. Within a block the first ones are preferred,
+    by a random degree, so that small networks share a core while every combination occurs.
+    """
+    macs = module_macs(architecture)
+    left = budget * sum(m * block.modules for m, block in zip(macs, architecture.blocks, strict=True))
+    noise = draw.choice([0.0, 0.15, 1.0])
+    keys, places = [], []
+    for index, block in enumerate(architecture.blocks):
+        lean = draw.normal(0.0, 0.25)
+        for module in range(block.modules):
+            rank = (module + draw.uniform()) / block.modules
+            keys.append(rank + lean + noise * draw.normal())
+            places.append((index, module))
+    active: list[list[int]] = [[] for _ in architecture.blocks]
+    for place in np.argsort(keys):
+        index, module = places[place]
+        if macs[index] <= left:
+            left -= macs[index]
+            active[index].append(module)
+    return Gates(tuple(tuple(sorted(block)) for block in active))
+
+
+def elastic_sampler(architecture: Architecture, classes: int) -> Sampler:
+    """Return the sampler of the elastic phase: a small and a random sub-network, on random tasks."""
+
+    def sample(draw: np.random.Generator, progress: float) -> list[Sample]:
+        everything = tuple(range(classes))
+        budgets = (math.exp(draw.uniform(math.log(SMALLEST_BUDGET), math.log(0.12))), random_budget(draw))
+        tasks = [everything if draw.uniform() < 0.3 else random_task(draw, classes) for _ in budgets]
+        return [
+            Sample(random_gates(draw, architecture, budget), task)
+            for budget, task in zip(budgets, tasks, strict=True)
+        ]
+
+    return sample

@@ -1,0 +1,83 @@
+"""Supernet: the trained modular network, ``forward(image, gates)``.
+
+Legend: B images, C channels, F features, K classes, L blocks.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from supernet.card import Architecture
+from supernet.gates import Gates
+from supernet.layers import ModularBlock, NormConv, Statistics
+
+
+class Supernet(nn.Module):
+    """Stem, L modular blocks, neck, mean over all pixels, linear head with a row for each class.
+
+    It keeps no running statistics: a sub-network is always calibrated on images, see ``calibrate``.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, architecture: Architecture, classes: int) -> None:
+        super().__init__()
+        self.architecture = architecture
+        image, stem = architecture.input, architecture.stem
+        self.register_buffer("mean", torch.tensor(image.mean).reshape(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(image.std).reshape(1, -1, 1, 1), persistent=False)
+        self.stem = NormConv(image.channels, stem.channels, stem.kernel, stem.stride, stem.kernel // 2)
+        self.blocks = nn.ModuleList(
+            ModularBlock(block, architecture.module_channels) for block in architecture.blocks
+        )
+        self.neck = NormConv(architecture.blocks[-1].out_channels, architecture.neck_channels, 1, 1, 0)
+        self.head = nn.Linear(architecture.neck_channels, classes)
+
+    def features(
+        self,
+        image: Tensor,
+        gates: Gates,
+        statistics: Statistics | None = None,
+        strengths: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Return what the head sees, B x F.
+
+        Args:
+            image: B x C x height x width, float32, 0..255.
+            gates: modules that are on.
+            statistics: of the normalised layers; None takes those of the batch (training).
+            strengths: L factors for the active modules, see ``ModularBlock.forward``.
+        """
+        if statistics is not None:
+            statistics.start()
+        x = (image - self.mean) / self.std
+        x = F.relu(self.stem(x, statistics))
+        for index, (block, active) in enumerate(zip(self.blocks, gates.active, strict=True)):
+            x = block(x, active, statistics, None if strengths is None else strengths[index])
+        x = F.relu(self.neck(x, statistics))
+        if statistics is not None:
+            statistics.finish()
+        return x.mean(dim=(2, 3))
+
+    def forward(
+        self,
+        image: Tensor,
+        gates: Gates,
+        statistics: Statistics | None = None,
+        strengths: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Return the logits of all classes, B x K; arguments as in ``features``."""
+        logits: Tensor = self.head(self.features(image, gates, statistics, strengths))
+        return logits
+
+
+@torch.no_grad()
+def calibrate(supernet: Supernet, gates: Gates, image: Tensor) -> Statistics:
+    """Return the statistics of a sub-network on a batch of images, B x C x height x width, 0..255.
+
+    Source: slimmable networks' post-training BatchNorm statistics (Yu and Huang, arXiv 1903.05134).
+    """
+    statistics = Statistics()
+    supernet.features(image, gates, statistics)
+    return statistics

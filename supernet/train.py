@@ -1,0 +1,225 @@
+"""Train a supernet: the full net alone, then sandwiches of it and smaller sub-networks.
+
+Every step is a function of (seed, step), so a run continues where it stopped. With several processes each
+takes its share of the batch, the same gates, and the gradients are averaged.
+Legend: B images, K classes.
+Source: sandwich rule and in-place distillation (Yu and Huang, arXiv 1903.05134).
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+
+from supernet.data import Augmentation, Split, augment
+from supernet.gates import Gates, full_gates
+from supernet.losses import task_loss
+from supernet.model import Supernet
+
+SMALLEST_TASK_BATCH = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How long and how to train; ``batch`` counts the images of a step over all processes."""
+
+    epochs: float = 60.0
+    batch: int = 192
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.03
+    average: float = 0.999
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sub-network of a step: its gates, the task it is for, and factors of its active modules."""
+
+    gates: Gates
+    classes: tuple[int, ...]
+    strengths: list[Tensor] | None = None
+
+
+Sampler = Callable[[np.random.Generator, float], list[Sample]]
+
+
+class Run:
+    """What a training run carries from step to step; ``save`` and ``load`` keep it on disk.
+
+    ``companions`` are modules and optimizers that others train beside the supernet; they are kept with it.
+    """
+
+    def __init__(self, supernet: Supernet, recipe: Recipe) -> None:
+        self.supernet = supernet
+        self.average = copy.deepcopy(supernet)
+        self.recipe = recipe
+        self.step = 0
+        self.seconds = 0.0
+        self.companions: dict[str, nn.Module | torch.optim.Optimizer] = {}
+        decayed = [p for p in supernet.parameters() if p.ndim > 1]
+        plain = [p for p in supernet.parameters() if p.ndim <= 1]
+        groups: list[dict[str, object]] = [
+            {"params": decayed, "weight_decay": recipe.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.SGD(
+            groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True
+        )
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return all that is trained."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def save(self, path: Path) -> None:
+        """Write the whole state; a reader sees the old file or the new one, never half of one."""
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "supernet": self.supernet.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "companions": {name: companion.state_dict() for name, companion in self.companions.items()},
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Read a state written by ``save``."""
+        state = torch.load(path, weights_only=True)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.supernet.load_state_dict(state["supernet"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, companion in self.companions.items():
+            if name in state.get("companions", {}):
+                companion.load_state_dict(state["companions"][name])
+
+
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """Return the share of the full learning rate at a share of the run: a linear rise, then a half cosine."""
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1.0 + math.cos(math.pi * (progress - warmup) / (1.0 - warmup)))
+
+
+def steps_of(recipe: Recipe, images: int) -> int:
+    """Return the steps of a whole run on so many images."""
+    return max(1, round(recipe.epochs * images / recipe.batch))
+
+
+def batch_indices(recipe: Recipe, images: int, step: int, rank: int, world: int) -> np.ndarray:
+    """Return which images process ``rank`` of ``world`` takes at a step, int64."""
+    per_epoch = max(1, images // recipe.batch)
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng((recipe.seed, 1, epoch)).permutation(images)
+    whole = order[place * recipe.batch : (place + 1) * recipe.batch]
+    return whole[rank::world]
+
+
+def train_steps(
+    run: Run, data: Split, stop: int, total: int, sampler: Sampler, *, rank: int = 0, world: int = 1
+) -> Iterator[float]:
+    """Train up to step ``stop`` of ``total``, yielding the loss of the full net after every step.
+
+    Args:
+        run: trained in place.
+        data: the training images.
+        stop: first step that is not made.
+        total: steps of the whole run, for the learning rate.
+        sampler: gives the sub-networks of a step, from a generator and the progress 0..1.
+        rank: this process.
+        world: how many processes train together.
+    """
+    recipe, supernet = run.recipe, run.supernet
+    device = supernet.mean.device
+    images = torch.from_numpy(data.images).to(device if device.type == "cuda" else "cpu")
+    labels = torch.from_numpy(data.labels)
+    dense = full_gates(supernet.architecture)
+    started = time.monotonic() - run.seconds
+    while run.step < stop:
+        chosen = torch.from_numpy(batch_indices(recipe, len(data), run.step, rank, world))
+        draw = torch.Generator().manual_seed(recipe.seed * 1_000_003 + run.step * world + rank)
+        batch = augment(images[chosen.to(images.device)], recipe.augmentation, draw)
+        batch = batch.to(device, memory_format=torch.channels_last)
+        target = labels[chosen].to(device)
+        factor = learning_rate_factor(run.step / total, recipe.warmup)
+        for group in run.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * factor
+        run.optimizer.zero_grad(set_to_none=True)
+        logits = supernet(batch, dense)
+        loss = nn.functional.cross_entropy(logits, target)
+        loss.backward()
+        samples = sampler(np.random.default_rng((recipe.seed, 2, run.step)), run.step / total)
+        for sample in samples:
+            _backward(supernet, batch, target, logits.detach(), sample)
+        share_gradients(run.parameters(), world)
+        nn.utils.clip_grad_norm_(run.parameters(), 5.0)
+        run.optimizer.step()
+        run.step += 1
+        _average(run, recipe)
+        run.seconds = time.monotonic() - started
+        yield float(loss.detach())
+
+
+def _backward(supernet: Supernet, batch: Tensor, target: Tensor, teacher: Tensor, sample: Sample) -> None:
+    classes = torch.tensor(sample.classes, dtype=torch.int64, device=batch.device)
+    mine = torch.isin(target, classes)
+    count = int(mine.sum())
+    if count == 0:
+        return
+    if count >= SMALLEST_TASK_BATCH:
+        logits = supernet(batch[mine], sample.gates, None, sample.strengths)
+    else:  # too few for their own normalisation: the whole batch goes through
+        logits = supernet(batch, sample.gates, None, sample.strengths)[mine]
+    task_loss(logits, target[mine], classes, teacher[mine]).backward()  # type: ignore[no-untyped-call]
+
+
+def share_gradients(parameters: list[nn.Parameter], world: int) -> None:
+    """Replace every gradient by its mean over all processes; a missing one counts as zero."""
+    if world == 1:
+        return
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters])
+    distributed.all_reduce(flat)
+    flat /= world
+    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+@torch.no_grad()
+def _average(run: Run, recipe: Recipe) -> None:
+    decay = min(recipe.average, (1 + run.step) / (10 + run.step))
+    for mine, source in zip(run.average.parameters(), run.supernet.parameters(), strict=True):
+        mine.lerp_(source, 1 - decay)
+
+
+def held_out(classes: tuple[int, ...]) -> bool:
+    """Whether a class set is kept out of training, to test on: a quarter of all sets of up to 5 classes.
+
+    Args:
+        classes: indices, in any order.
+    """
+    if len(classes) > 5:
+        return False
+    mixed = 0
+    for index in sorted(classes):
+        mixed = (mixed * 1_000_003 + index + 1) % 2_147_483_647
+    return (mixed * 48_271 % 2_147_483_647) % 4 == 0
+
+
+def random_task(draw: np.random.Generator, classes: int) -> tuple[int, ...]:
+    """Return a class set of 2 to all classes that is not held out, ascending."""
+    while True:
+        size = int(draw.integers(2, classes + 1))
+        chosen = tuple(sorted(int(c) for c in draw.choice(classes, size, replace=False)))
+        if not held_out(chosen):
+            return chosen

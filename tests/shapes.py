@@ -1,0 +1,34 @@
+"""Small architectures that tests share."""
+
+from supernet.card import Architecture, Block, ImageInput, Stem
+
+SMALL = Architecture(
+    input=ImageInput(channels=1, height=16, width=16, mean=(20.0,), std=(100.0,)),
+    stem=Stem(channels=16, kernel=3, stride=2),
+    blocks=(
+        Block(name="a0", modules=3, kernel=3, stride=1, in_channels=16, out_channels=16, height=8, width=8),
+        Block(
+            name="down",
+            modules=4,
+            kernel=3,
+            stride=2,
+            in_channels=16,
+            out_channels=32,
+            height=8,
+            width=8,
+            task_wise=True,
+        ),
+        Block(
+            name="b0",
+            modules=4,
+            kernel=3,
+            stride=1,
+            in_channels=32,
+            out_channels=32,
+            height=4,
+            width=4,
+            task_wise=True,
+        ),
+    ),
+    neck_channels=32,
+)
