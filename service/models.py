@@ -1,6 +1,5 @@
 """Models and their artifacts: what succeeded jobs leave behind."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +42,16 @@ class Outcome:
     figures: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """All that a job is given when it succeeds; ``reused_from`` names the job that built the files if not it."""
+
+    outcome: Outcome
+    digest: str
+    phases: list[dict[str, Any]]
+    reused_from: str | None = None
+
+
 def outcome_of(assembly: Assembly) -> Outcome:
     """Return the outcome of a job that assembled a model."""
     figures = {
@@ -54,34 +63,21 @@ def outcome_of(assembly: Assembly) -> Outcome:
     return Outcome(((assembly.artifact, assembly.manifest),), figures)
 
 
-def publish(
-    connection: Connection,
-    job: Job,
-    hold: Hold,
-    outcome: Outcome,
-    *,
-    digest: str,
-    phases: Sequence[dict[str, Any]],
-    now: float,
-    reused_from: str | None = None,
-) -> bool:
+def publish(connection: Connection, job: Job, hold: Hold, ending: Ending, *, now: float) -> bool:
     """End a job with its model, all in one transaction; say whether the worker still held the job.
 
     Args:
         connection: a writing transaction.
         job: the job.
         hold: of the worker.
-        outcome: its files are stored and were read back.
-        digest: of the scenario.
-        phases: of the job, all ended.
+        ending: its files are stored and were read back.
         now: s.
-        reused_from: the job that built the files, when this one did not.
     """
     stored = [
         StoredArtifact(new_id("art"), job.model_id, now, artifact, manifest)
-        for artifact, manifest in outcome.artifacts
+        for artifact, manifest in ending.outcome.artifacts
     ]
-    result = {**outcome.figures, "artifacts": [describe(one) for one in stored]}
+    result = {**ending.outcome.figures, "artifacts": [describe(one) for one in stored]}
     moved = move(
         connection,
         job.id,
@@ -89,14 +85,14 @@ def publish(
         now=now,
         hold=hold,
         result=result,
-        scenario_digest=digest,
-        phases=list(phases),
+        scenario_digest=ending.digest,
+        phases=ending.phases,
         progress=1.0,
-        reused_from=reused_from,
+        reused_from=ending.reused_from,
     )
     if not moved:
         return False
-    model = Model(job.model_id, job.id, now, job.scenario, digest, result)
+    model = Model(job.model_id, job.id, now, job.scenario, ending.digest, result)
     connection.execute(insert(models).values({name: getattr(model, name) for name in Model.__slots__}))
     for one in stored:
         connection.execute(

@@ -169,7 +169,13 @@ def remove_dead_workers(connection: Connection, *, host: str, now: float) -> int
     return sum(remove_worker(connection, worker, crashed=False, now=now) for worker in dead)
 
 
-def places(connection: Connection, job_ids: Sequence[str], *, workers_count: int = 1) -> dict[str, Place]:
+def queued_count(connection: Connection) -> int:
+    """Return how many jobs wait."""
+    query = select(func.count()).select_from(jobs).where(jobs.c.state == State.QUEUED)
+    return int(connection.scalar(query) or 0)
+
+
+def places(connection: Connection, job_ids: Sequence[str]) -> dict[str, Place]:
     """Return the places of those of the jobs that are queued."""
     if not job_ids:
         return {}
@@ -180,9 +186,7 @@ def places(connection: Connection, job_ids: Sequence[str], *, workers_count: int
     )
     duration_s = typical_duration_s(connection)
     rows = connection.execute(select(numbered).where(numbered.c.id.in_(list(job_ids))))
-    return {
-        row.id: Place(row.position, round((row.position + 1) * duration_s / workers_count, 3)) for row in rows
-    }
+    return {row.id: Place(row.position, round((row.position + 1) * duration_s, 3)) for row in rows}
 
 
 def typical_duration_s(connection: Connection) -> float:

@@ -1,0 +1,199 @@
+"""The HTTP application: routes, one shape for every error, and a request id on every answer."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from assembler.errors import AssemblerError
+from assembler.scenario import Scenario
+from service import downloads, health, offers, routes
+from service.db import reading, writing
+from service.errors import CODES, Refused, problem, refusal
+from service.house import House
+from service.ids import new_id
+from service.queue import needs_sweep, sweep
+from service.schemas import ProblemView
+
+ROUTERS: tuple[APIRouter, ...] = (routes.router, downloads.router, offers.router, health.router)
+PROBLEM = "application/problem+json"
+STATUS_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable", 413: "body-too-large"}
+
+log = logging.getLogger(__name__)
+
+
+def create_app(house: House) -> FastAPI:
+    """Return the application of a house."""
+    app = FastAPI(
+        title="NN-Factory",
+        version=version("nn-factory"),
+        description="Generates small neural networks for edge devices from a modular supernet.",
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
+    app.state.house = house
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    for kind in (Refused, AssemblerError):
+        app.add_exception_handler(kind, _on_error)
+    app.add_middleware(Outermost)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+class Outermost:
+    """Gives every request an id, and answers what nobody else caught with a problem."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = new_id("req")
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            log.exception("request %s failed", request_id)
+            if started:
+                raise
+            await _answer(Request(scope), refusal(error))(scope, receive, send_with_id)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    house: House = app.state.house
+    tasks = [asyncio.create_task(_keep_sweeping(house)), asyncio.create_task(_load(house))]
+    try:
+        yield
+    finally:
+        house.waiters.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        house.engine.dispose()
+
+
+async def _load(house: House) -> None:
+    """Load what checks need once the process already answers."""
+    try:
+        await run_in_threadpool(house.catalog.load)
+    except Exception:
+        log.exception("the supernets' estimators could not be loaded; the first check tries again")
+
+
+async def _keep_sweeping(house: House) -> None:
+    """End jobs past their deadline, and take back those of silent workers, also when no worker lives."""
+    while True:
+        await asyncio.sleep(house.settings.beat_s)
+        try:
+            await run_in_threadpool(_sweep, house)
+        except Exception:
+            log.exception("the queue could not be swept")
+
+
+def _sweep(house: House) -> None:
+    now = time.time()
+    with reading(house.engine) as connection:
+        if not needs_sweep(connection, now=now):
+            return
+    with writing(house.engine) as connection:
+        sweep(connection, now=now)
+
+
+def _on_http_exception(request: Request, error: Exception) -> Response:
+    """Answer what the framework refuses."""
+    assert isinstance(error, HTTPException)
+    code = STATUS_CODES.get(error.status_code, "internal" if error.status_code >= 500 else "bad-request")
+    headers = dict(error.headers or {})
+    if code == "method-not-allowed":
+        headers = {"Allow": ", ".join(sorted(_methods(request.url.path)))}
+    return _answer(request, Refused(code, CODES[code].meaning, headers=headers))
+
+
+def _on_error(request: Request, error: Exception) -> Response:
+    return _answer(request, refusal(error))
+
+
+def _answer(request: Request, refused: Refused) -> Response:
+    request_id = request.state.request_id
+    body = problem(
+        refused.code,
+        refused.detail,
+        instance=f"urn:nn-factory:{request_id}",
+        request_id=request_id,
+        problems=refused.problems,
+    )
+    headers = refused.headers
+    if body["status"] == 503:
+        headers = {"Retry-After": "1", **headers}
+    return JSONResponse(body, body["status"], headers, media_type=PROBLEM)
+
+
+def _methods(path: str) -> set[str]:
+    """Return the methods of an address, over all routes that share it."""
+    if path == "/openapi.json":
+        return {"GET", "HEAD"}
+    found: set[str] = set()
+    for router in ROUTERS:
+        for route in router.routes:
+            if isinstance(route, Route) and route.path_regex.match(path):
+                found |= set(route.methods or ())
+    return found
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Return the description of the interface: scenarios, and problems for every error."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        known = schema.setdefault("components", {}).setdefault("schemas", {})
+        for model in (Scenario, ProblemView):
+            described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            known.update(described.pop("$defs", {}))
+            known["Problem" if model is ProblemView else "Scenario"] = described
+        _describe_problems(schema)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _describe_problems(schema: dict[str, Any]) -> None:
+    answer = {
+        "description": "a problem, RFC 9457",
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for path in schema["paths"].values():
+        for operation in path.values():
+            # Routes check their parameters themselves: the framework's own 422 never happens.
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = answer
+    for name in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(name, None)

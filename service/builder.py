@@ -1,0 +1,63 @@
+"""The builder of the worker process: loads torch, the checkpoints, and the profile of this machine."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from assembler.artifact import Assembly
+from assembler.assemble import Phase, assemble
+from assembler.scenario import Scenario
+from service.catalog import Catalog
+from service.errors import Refused
+from service.settings import Settings
+from service.zoo import find_members, shipped_zoo
+from supernet.checkpoint import Checkpoint, load_checkpoint
+
+
+class LocalBuilder:
+    """Makes models on this machine."""
+
+    def __init__(self, catalog: Catalog, checkpoints: Mapping[str, Checkpoint]) -> None:
+        self._catalog = catalog
+        self._checkpoints = checkpoints
+
+    def digest(self, scenario: Scenario) -> str:
+        """Return the digest of a scenario.
+
+        Raises:
+            ScenarioInvalid: the supernet or device it asks for is not here.
+            Refused: its device was not measured.
+        """
+        digest = self._catalog.digest(scenario, self._catalog.card(scenario))
+        if digest is None:
+            raise Refused("not-ready", "the device is not measured")
+        return digest
+
+    def build(self, scenario: Scenario) -> Iterator[Phase | Assembly]:
+        """Yield the phases as they begin, then the Assembly."""
+        card = self._catalog.card(scenario)
+        profile = self._catalog.profile(self._catalog.device(scenario.device), card)
+        if profile is None:
+            raise Refused("not-ready", "the device is not measured")
+        return assemble(scenario, self._checkpoints[card.name], self._catalog.estimator(card), profile)
+
+
+def load_builder(settings: Settings) -> LocalBuilder:
+    """Load every checkpoint, measure this machine where that was not done yet, and return the builder.
+
+    Raises:
+        CheckpointDamaged, DataInvalid, ProfileDamaged: a file is not as it must be.
+    """
+    members = find_members((shipped_zoo(), *settings.supernets))
+    catalog = Catalog(settings.data_dir, members)
+    device = _torch_device(settings.torch_device)
+    checkpoints = {one.card.name: load_checkpoint(one.folder, settings.datasets, device) for one in members}
+    # PROFILE
+    catalog.load()
+    return LocalBuilder(catalog, checkpoints)
+
+
+def _torch_device(setting: str) -> str:
+    if setting != "auto":
+        return setting
+    return "cuda" if torch.cuda.is_available() else "cpu"

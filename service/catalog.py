@@ -1,0 +1,130 @@
+"""The catalogue: what can be asked for, and what the HTTP process knows of it without torch."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from assembler.artifact import Estimate
+from assembler.cost import cost_of
+from assembler.device import DEVICES, Device, Profile, load_profile, profile_path
+from assembler.errors import FieldProblem, ScenarioInvalid
+from assembler.estimate import Estimator, estimate
+from assembler.manifest import toolchain
+from assembler.scenario import Scenario, did_you_mean, resolve, scenario_digest
+from service.errors import Refused
+from service.zoo import Member
+from supernet.card import Card
+from supernet.gates import full_gates
+
+RETRY_S = 2
+
+
+class Catalog:
+    """Supernets, devices, and the profiles that the worker measures; safe to share between threads."""
+
+    def __init__(self, data_dir: Path, members: Sequence[Member]) -> None:
+        self.members = tuple(members)
+        self._data_dir = data_dir
+        self._lock = threading.Lock()
+        self._estimators: dict[str, Estimator] = {}
+        self._profiles: dict[Path, tuple[int, Profile]] = {}
+        self._toolchain: dict[str, str] = {}
+
+    def check(self) -> None:
+        """Read the profiles that are there.
+
+        Raises:
+            ProfileDamaged: a file is not whole.
+        """
+        for device in DEVICES:
+            for member in self.members:
+                self.profile(device, member.card)
+
+    def load(self) -> None:
+        """Load what a check needs, so that the first one is as fast as the others."""
+        with self._lock:
+            self._toolchain = toolchain()
+            for member in self.members:
+                if member.card.name not in self._estimators:
+                    self._estimators[member.card.name] = Estimator(member.folder, member.card)
+
+    def card(self, scenario: Scenario) -> Card:
+        """Return the Card a scenario is cut out of.
+
+        Raises:
+            ScenarioInvalid: as ``resolve`` says, and ``unknown-device``.
+        """
+        self.device(scenario.device, pointer="/device")
+        return resolve(scenario, [member.card for member in self.members])
+
+    def device(self, name: str, *, pointer: str = "") -> Device:
+        """Return a device.
+
+        Raises:
+            ScenarioInvalid: there is none of this name.
+        """
+        for device in DEVICES:
+            if device.name == name:
+                return device
+        detail = f"there is no device of this name{did_you_mean(name, [device.name for device in DEVICES])}"
+        raise ScenarioInvalid("unknown-device", detail, (FieldProblem(pointer, "unknown-device", detail),))
+
+    def profile(self, device: Device, card: Card) -> Profile | None:
+        """Return what the supernet costs on the device, or None while it is being measured.
+
+        Raises:
+            ProfileDamaged: the file is not whole.
+        """
+        path = profile_path(self._data_dir, device.name, card.digest)
+        try:
+            changed_at = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        with self._lock:
+            known = self._profiles.get(path)
+            if known is None or known[0] != changed_at:
+                known = changed_at, load_profile(path, card.architecture)
+                self._profiles[path] = known
+        return known[1]
+
+    def digest(self, scenario: Scenario, card: Card) -> str | None:
+        """Return a scenario's digest, or None while its device is being measured."""
+        profile = self.profile(self.device(scenario.device), card)
+        if profile is None or not self._toolchain:
+            return None
+        return scenario_digest(scenario, card.digest, profile.digest, self._toolchain)
+
+    def estimate(self, scenario: Scenario) -> Estimate:
+        """Return the predicted figures of a scenario, or why it cannot be met.
+
+        Raises:
+            ScenarioInvalid: as ``card`` says.
+            Refused: ``not-ready`` while the device is being measured.
+        """
+        card = self.card(scenario)
+        profile = self.profile(self.device(scenario.device), card)
+        if profile is None:
+            detail = "the device is still being measured; try again in a moment"
+            raise Refused("not-ready", detail, headers={"Retry-After": str(RETRY_S)})
+        return estimate(scenario, card, self.estimator(card), profile)
+
+    def estimator(self, card: Card) -> Estimator:
+        """Return what predicts the models of a supernet."""
+        if card.name not in self._estimators:
+            self.load()
+        return self._estimators[card.name]
+
+    def dense(self, card: Card, device: Device) -> dict[str, float | None]:
+        """Return the figures of a supernet's dense net on a device, unknown ones None."""
+        profile = self.profile(device, card)
+        accuracy = card.figures.dense_accuracy
+        if profile is None:
+            return {"latency_ms": None, "memory_mb": None, "size_mb": None, "accuracy": accuracy}
+        counts = full_gates(card.architecture).counts
+        cost = cost_of(card.architecture, counts, len(card.classes), profile)
+        return {
+            "latency_ms": round(cost.latency_ms, 4),
+            "memory_mb": round(cost.memory_mb, 3),
+            "size_mb": round(cost.size_mb, 4),
+            "accuracy": accuracy,
+        }

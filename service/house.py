@@ -1,0 +1,41 @@
+"""The house: what every request needs, made once at start."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from service.catalog import Catalog
+from service.db import open_engine
+from service.settings import Settings
+from service.store import FileStore
+from service.waiting import Waiters
+from service.zoo import find_members, shipped_zoo
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Settings, database, files, catalogue, and those who wait."""
+
+    settings: Settings
+    engine: Engine
+    store: FileStore
+    catalog: Catalog
+    waiters: Waiters
+
+
+def open_house(settings: Settings) -> House:
+    """Return the house; the database is not touched yet.
+
+    Raises:
+        CheckpointDamaged: a checkpoint is not whole.
+        SettingInvalid: two checkpoints have the same name.
+    """
+    engine = open_engine(settings.database_path)
+    members = find_members((shipped_zoo(), *settings.supernets))
+    return House(
+        settings=settings,
+        engine=engine,
+        store=FileStore(settings.store_path),
+        catalog=Catalog(settings.data_dir, members),
+        waiters=Waiters(engine, settings.database_path),
+    )

@@ -1,0 +1,169 @@
+"""The small print of HTTP: reading bodies and headers strictly, and answering in JSON."""
+
+import base64
+import re
+from collections.abc import Collection, Mapping
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from assembler.errors import FieldProblem
+from service.errors import Refused
+from service.ids import is_id
+
+MAX_WAIT_S = 30.0
+DRAIN_FACTOR = 16
+_NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return the body of a request that claims to be JSON.
+
+    Args:
+        request: not read yet.
+        limit: bytes, whether announced or sent in chunks.
+
+    Raises:
+        Refused: another media type or encoding, or a body over the limit.
+    """
+    _check_media_type(request.headers)
+    chunks: list[bytes] = []
+    size = 0
+    # A little more is read and thrown away: a client that is still sending could not read the answer.
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit * DRAIN_FACTOR:
+            break
+        if size <= limit:
+            chunks.append(chunk)
+    if size > limit:
+        raise Refused(
+            "body-too-large", f"the body is larger than {limit} bytes", headers={"Connection": "close"}
+        )
+    return b"".join(chunks)
+
+
+def demand_json(request: Request) -> None:
+    """Check that the client takes JSON.
+
+    Raises:
+        Refused: the header Accept leaves JSON out.
+    """
+    accept = request.headers.get("accept", "*/*")
+    if not any(_accepts_json(part) for part in accept.split(",")):
+        raise Refused("not-acceptable", "only application/json can be made here")
+
+
+def preferred_wait_s(request: Request) -> float | None:
+    """Return the seconds of ``Prefer: wait=N``, at most 30, or None when the client does not say.
+
+    Raises:
+        Refused: N is not a number of seconds.
+    """
+    for part in re.split(r"[,;]", ",".join(request.headers.getlist("prefer"))):
+        name, _, value = part.strip().partition("=")
+        if name.strip().lower() == "wait":
+            seconds = _seconds(value.strip().strip('"'))
+            if seconds is None:
+                raise Refused("bad-header", "Prefer: wait must give a number of seconds, 0 to 30")
+            return seconds
+    return None
+
+
+def query_wait_s(request: Request) -> float:
+    """Return the seconds of ``?wait=``, at most 30, 0 when it is not given.
+
+    Raises:
+        Refused: not a number of seconds.
+    """
+    seconds = _seconds(request.query_params.get("wait", "0"))
+    if seconds is None:
+        raise _bad_query("wait", "must be a number of seconds, 0 to 30")
+    return seconds
+
+
+def query_page_size(request: Request, *, default: int = 50, most: int = 200) -> int:
+    """Return ``?page_size=``.
+
+    Raises:
+        Refused: not a whole number from 1 to ``most``.
+    """
+    text = request.query_params.get("page_size", str(default))
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= most:
+        raise _bad_query("page_size", f"must be a whole number, 1 to {most}")
+    return int(text)
+
+
+def query_choice(request: Request, name: str, choices: Collection[str]) -> str | None:
+    """Return the choice a parameter names, None when it is not given.
+
+    Raises:
+        Refused: it is none of the choices.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if text not in choices:
+        raise _bad_query(name, f"must be one of: {', '.join(choices)}")
+    return text
+
+
+def query_page_token(request: Request, prefix: str) -> str | None:
+    """Return the id after which the page begins, None for the first page.
+
+    Raises:
+        Refused: the token was not made by ``page_token``.
+    """
+    text = request.query_params.get("page_token")
+    if text is None:
+        return None
+    try:
+        found = base64.urlsafe_b64decode(text.encode()).decode()
+    except ValueError:
+        found = ""
+    if not is_id(found, prefix):
+        raise Refused("bad-page-token", "this page_token was not issued here")
+    return found
+
+
+def page_token(last_id: str) -> str:
+    """Return the token of the page after the object of this id."""
+    return base64.urlsafe_b64encode(last_id.encode()).decode()
+
+
+def json_response(body: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer in JSON."""
+    return Response(body.model_dump_json(), status, headers, media_type="application/json")
+
+
+def matches_etag(request: Request, etag: str) -> bool:
+    """Return whether ``If-None-Match`` holds this entity tag, compared weakly as RFC 9110 wants it."""
+    given = ",".join(request.headers.getlist("if-none-match"))
+    tags = [part.strip().removeprefix("W/") for part in given.split(",")]
+    return etag in tags or "*" in tags
+
+
+def _check_media_type(headers: Mapping[str, str]) -> None:
+    kind, _, parameters = headers.get("content-type", "application/json").partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    if kind.strip().lower() != "application/json" or charset not in ("", "charset=utf-8", "charset=utf8"):
+        raise Refused("unsupported-media-type", "the body must be application/json in UTF-8")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused("unsupported-media-type", "the body must not be compressed")
+
+
+def _accepts_json(part: str) -> bool:
+    kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    if kind not in ("*/*", "application/*", "application/json", "application/problem+json"):
+        return False
+    weights = [piece.removeprefix("q=") for piece in parameters if piece.startswith("q=")]
+    return not weights or not re.fullmatch(r"0(\.0*)?", weights[0])
+
+
+def _seconds(text: str) -> float | None:
+    return min(float(text), MAX_WAIT_S) if _NUMBER.fullmatch(text) else None
+
+
+def _bad_query(name: str, detail: str) -> Refused:
+    return Refused("bad-query", f"{name} {detail}", (FieldProblem(f"/{name}", "bad-query", detail),))

@@ -1,0 +1,72 @@
+"""The worker process from its start to its end."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Engine
+
+from service.db import open_engine, writing
+from service.ids import new_id
+from service.migrations import migrate
+from service.pulse import Pulse
+from service.queue import add_worker, remove_worker
+from service.settings import Settings
+from service.store import FileStore
+from service.worker import Builder, Worker
+
+Load = Callable[[Settings], Builder]
+
+
+def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) -> int:
+    """Work until asked to stop; return the exit code.
+
+    Args:
+        settings: of this process.
+        load: makes the builder; takes its time.
+        worker_id: given by the process that supervises this one; it holds the other end of the standard input.
+
+    Raises:
+        ServiceError, SupernetError, AssemblerError: from ``load``, it cannot start as things are.
+    """
+    if worker_id is not None:
+        # Ctrl-C reaches every process of a terminal; the supervisor says when it is this one's turn.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threading.Thread(target=_end_with_supervisor, name="tether", daemon=True).start()
+    engine = open_engine(settings.database_path)
+    migrate(engine)
+    worker = worker_id or new_id("wrk")
+    _register(engine, worker)
+    pulse = Pulse(engine, settings, worker)
+    pulse.start()
+    try:
+        builder = load(settings)
+        labour = Worker(settings, engine, FileStore(settings.store_path), builder, pulse, worker)
+        for number in (signal.SIGTERM,) if worker_id else (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: labour.stop())
+        pulse.ready = True
+        pulse.beat(time.time())
+        labour.run()
+    finally:
+        pulse.stop()
+        with writing(engine) as connection:
+            remove_worker(connection, worker, crashed=False, now=time.time())
+        engine.dispose()
+    return 0
+
+
+def _register(engine: Engine, worker: str) -> None:
+    with writing(engine) as connection:
+        add_worker(connection, worker, host=socket.gethostname(), pid=os.getpid(), now=time.time())
+
+
+def _end_with_supervisor() -> None:
+    """End this process when the supervisor's end of the pipe closes: it is gone, and so is the machine's user."""
+    # The file descriptor itself is read: a thread that holds sys.stdin's lock would stall the interpreter's end.
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os._exit(0)

@@ -1,0 +1,89 @@
+"""Routes of what can be asked for: supernets, tasks, devices."""
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from assembler.device import DEVICES, Device
+from assembler.errors import ScenarioInvalid
+from service.catalog import Catalog
+from service.errors import Refused
+from service.http import demand_json, json_response
+from service.routes import query_parameter
+from service.schemas import (
+    DenseView,
+    DevicesView,
+    DeviceView,
+    InputView,
+    SupernetsView,
+    SupernetView,
+    TasksView,
+    TaskView,
+)
+from service.zoo import Member
+
+router = APIRouter()
+DEVICE = query_parameter("device", "whose figures are given", {"type": "string", "default": "local"})
+
+
+@router.get("/supernets", openapi_extra={"parameters": [DEVICE]}, response_model=SupernetsView)
+async def list_supernets(request: Request) -> Response:
+    """List the supernets, with the figures of the dense net on a device."""
+    demand_json(request)
+    catalog: Catalog = request.app.state.house.catalog
+    device = catalog.device(request.query_params.get("device", "local"), pointer="/device")
+    found = await run_in_threadpool(lambda: [_view_supernet(catalog, one, device) for one in catalog.members])
+    return json_response(SupernetsView(supernets=found))
+
+
+@router.get("/tasks", response_model=TasksView)
+async def list_tasks(request: Request) -> Response:
+    """List what can be recognised: any classes of one supernet together."""
+    demand_json(request)
+    cards = [member.card for member in request.app.state.house.catalog.members]
+    tasks = [TaskView(kind=card.kind.value, supernet=card.name, classes=list(card.classes)) for card in cards]
+    return json_response(TasksView(tasks=tasks))
+
+
+@router.get("/devices", response_model=DevicesView)
+async def list_devices(request: Request) -> Response:
+    """List the devices."""
+    demand_json(request)
+    catalog: Catalog = request.app.state.house.catalog
+    found = await run_in_threadpool(lambda: [_view_device(catalog, device) for device in DEVICES])
+    return json_response(DevicesView(devices=found))
+
+
+@router.get("/devices/{name}", response_model=DeviceView)
+async def read_device(name: str, request: Request) -> Response:
+    """Read one device with its profiles."""
+    demand_json(request)
+    catalog: Catalog = request.app.state.house.catalog
+    try:
+        device = catalog.device(name)
+    except ScenarioInvalid:
+        raise Refused("not-found", "there is no such device") from None
+    return json_response(await run_in_threadpool(_view_device, catalog, device))
+
+
+def _view_supernet(catalog: Catalog, member: Member, device: Device) -> SupernetView:
+    card = member.card
+    image = card.architecture.input
+    return SupernetView(
+        name=card.name,
+        kind=card.kind.value,
+        classes=list(card.classes),
+        input=InputView(channels=image.channels, height=image.height, width=image.width),
+        dense=DenseView(**catalog.dense(card, device)),
+        card={"digest": f"sha256:{card.digest}", **card.model_dump(mode="json")},
+    )
+
+
+def _view_device(catalog: Catalog, device: Device) -> DeviceView:
+    profiles = {member.card.name: catalog.profile(device, member.card) for member in catalog.members}
+    return DeviceView(
+        **device.model_dump(),
+        profiles={
+            name: profile and {"digest": f"sha256:{profile.digest}", **profile.model_dump(mode="json")}
+            for name, profile in profiles.items()
+        },
+    )

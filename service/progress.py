@@ -1,0 +1,38 @@
+"""Progress: the phases of one job, as they begin and end."""
+
+import time
+from typing import Any
+
+
+class Progress:
+    """Collects the phases of a job; one begins when the last one ends."""
+
+    def __init__(self) -> None:
+        self._ended: list[dict[str, Any]] = []
+        self._name: str | None = None
+        self._began = time.perf_counter()
+
+    def begin(self, name: str) -> None:
+        """End the present phase and begin the next."""
+        self.end()
+        self._name, self._began = name, time.perf_counter()
+
+    def end(self, *, succeeded: bool = True) -> None:
+        """End the present phase, if there is one."""
+        if self._name is not None:
+            duration_ms = round((time.perf_counter() - self._began) * 1000, 1)
+            state = "succeeded" if succeeded else "failed"
+            self._ended.append({"name": self._name, "state": state, "duration_ms": duration_ms})
+            self._name = None
+
+    @property
+    def phases(self) -> list[dict[str, Any]]:
+        """All phases so far, the present one last."""
+        if self._name is None:
+            return list(self._ended)
+        return [*self._ended, {"name": self._name, "state": "running", "duration_ms": None}]
+
+    @property
+    def share(self) -> float:
+        """How far it is, 0..1: only rises, and reaches 1 never, because phases may repeat."""
+        return round(len(self._ended) / (len(self._ended) + 2), 3)

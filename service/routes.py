@@ -1,0 +1,187 @@
+"""Routes of models and jobs: the one place where a scenario is parsed."""
+
+import hashlib
+import math
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from assembler.artifact import Estimate
+from assembler.scenario import Scenario, parse_scenario
+from service.db import reading, writing
+from service.errors import Refused
+from service.house import House
+from service.http import (
+    demand_json,
+    json_response,
+    matches_etag,
+    page_token,
+    preferred_wait_s,
+    query_choice,
+    query_page_size,
+    query_page_token,
+    query_wait_s,
+    read_body,
+)
+from service.ids import is_id
+from service.jobs import Job, State, add_job, count_jobs, get_job, list_jobs
+from service.models import get_model, list_models
+from service.queue import places, queued_count
+from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
+
+router = APIRouter()
+RETRY_AFTER_S = 1
+FULL_RETRY_S = 5
+SCENARIO_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Scenario"}}},
+    }
+}
+
+
+def query_parameter(name: str, meaning: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a parameter that a route reads strictly by itself."""
+    return {"name": name, "in": "query", "required": False, "description": meaning, "schema": schema}
+
+
+WAIT = query_parameter("wait", "seconds to wait for the end", {"type": "number", "minimum": 0, "maximum": 30})
+PAGE = [
+    query_parameter("page_size", "at most so many", {"type": "integer", "minimum": 1, "maximum": 200}),
+    query_parameter("page_token", "next_page_token of the page before", {"type": "string"}),
+]
+STATE = query_parameter("state", "only jobs in this state", {"type": "string", "enum": list(State)})
+
+
+@router.post(
+    "/models",
+    status_code=202,
+    openapi_extra=SCENARIO_BODY,
+    responses={201: {"model": JobView}},
+    response_model=JobView,
+)
+async def submit_model(request: Request) -> Response:
+    """Submit a scenario; with ``Prefer: wait=N`` the answer waits for the job to end."""
+    demand_json(request)
+    house: House = request.app.state.house
+    wait_s = preferred_wait_s(request)
+    raw = await read_body(request, house.settings.body_limit_bytes)
+    job = await run_in_threadpool(_submit, house, raw, request.state.request_id)
+    headers = {"Location": f"/jobs/{job.id}"}
+    if wait_s is not None:
+        await house.waiters.until_done(job.id, wait_s)
+        headers["Preference-Applied"] = f"wait={wait_s:g}"
+    body = await run_in_threadpool(_read_job, house, job.id)
+    return _job_response(body, 201 if body.done else 202, headers)
+
+
+@router.post("/models/check", openapi_extra=SCENARIO_BODY, response_model=Estimate)
+async def check_model(request: Request) -> Response:
+    """Say whether a scenario can be met, with predicted figures; nothing is made or kept."""
+    demand_json(request)
+    house: House = request.app.state.house
+    raw = await read_body(request, house.settings.body_limit_bytes)
+    found = await run_in_threadpool(lambda: house.catalog.estimate(parse_scenario(raw)))
+    return json_response(found)
+
+
+@router.get("/models", openapi_extra={"parameters": PAGE}, response_model=ModelsView)
+async def list_all_models(request: Request) -> Response:
+    """List generated models, newest first."""
+    demand_json(request)
+    house: House = request.app.state.house
+    size, before = query_page_size(request), query_page_token(request, "mdl")
+    return json_response(await run_in_threadpool(_read_models, house, size, before))
+
+
+@router.get("/models/{model_id}", response_model=ModelView)
+async def read_model(model_id: str, request: Request) -> Response:
+    """Read one model: its scenario, figures and files. It is there once its job has succeeded."""
+    demand_json(request)
+    body = await run_in_threadpool(_read_model, request.app.state.house, model_id)
+    content = body.model_dump_json().encode()
+    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "Cache-Control": "private, no-cache"}
+    if matches_etag(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type="application/json")
+
+
+@router.get("/jobs", openapi_extra={"parameters": [STATE, *PAGE]}, response_model=JobsView)
+async def list_all_jobs(request: Request) -> Response:
+    """List jobs, newest first, and count them by state."""
+    demand_json(request)
+    house: House = request.app.state.house
+    state = query_choice(request, "state", list(State))
+    size, before = query_page_size(request), query_page_token(request, "job")
+    body = await run_in_threadpool(_read_jobs, house, State(state) if state else None, size, before)
+    return json_response(body)
+
+
+@router.get("/jobs/{job_id}", openapi_extra={"parameters": [WAIT]}, response_model=JobView)
+async def read_job(job_id: str, request: Request) -> Response:
+    """Read one job; with ``?wait=N`` the answer waits for it to end."""
+    demand_json(request)
+    house: House = request.app.state.house
+    wait_s = query_wait_s(request)
+    body = await run_in_threadpool(_read_job, house, job_id)
+    if wait_s and not body.done:
+        await house.waiters.until_done(body.id, wait_s)
+        body = await run_in_threadpool(_read_job, house, job_id)
+    return _job_response(body, 200, {})
+
+
+def _submit(house: House, raw: bytes, request_id: str) -> Job:
+    scenario: Scenario = parse_scenario(raw)
+    digest = house.catalog.digest(scenario, house.catalog.card(scenario))
+    with writing(house.engine) as connection:
+        if queued_count(connection) >= house.settings.queue_limit:
+            raise Refused(
+                "queue-full", "too many jobs are waiting", headers={"Retry-After": str(FULL_RETRY_S)}
+            )
+        return add_job(connection, scenario, digest=digest, request_id=request_id, now=time.time())
+
+
+def _job_response(body: JobView, status: int, headers: dict[str, str]) -> Response:
+    if not body.done:
+        eta_s = body.queue.eta_s if body.queue else 0.0
+        headers = {**headers, "Retry-After": str(max(RETRY_AFTER_S, min(60, math.ceil(eta_s))))}
+    return json_response(body, status, headers)
+
+
+def _read_job(house: House, job_id: str) -> JobView:
+    with reading(house.engine) as connection:
+        job = get_job(connection, job_id) if is_id(job_id, "job") else None
+        if job is None:
+            raise Refused("not-found", "there is no such job")
+        found = places(connection, [job.id]) if job.state is State.QUEUED else {}
+    return view_job(job, found.get(job.id))
+
+
+def _read_jobs(house: House, state: State | None, size: int, before: str | None) -> JobsView:
+    with reading(house.engine) as connection:
+        found = list_jobs(connection, state=state, before=before, limit=size + 1)
+        queued = places(connection, [job.id for job in found if job.state is State.QUEUED])
+        counts = count_jobs(connection)
+    page = found[:size]
+    token = page_token(page[-1].id) if len(found) > size else None
+    return JobsView(
+        jobs=[view_job(job, queued.get(job.id)) for job in page], counts=counts, next_page_token=token
+    )
+
+
+def _read_model(house: House, model_id: str) -> ModelView:
+    with reading(house.engine) as connection:
+        model = get_model(connection, model_id) if is_id(model_id, "mdl") else None
+    if model is None:
+        raise Refused("not-found", "there is no such model, or it is not made yet")
+    return view_model(model)
+
+
+def _read_models(house: House, size: int, before: str | None) -> ModelsView:
+    with reading(house.engine) as connection:
+        found = list_models(connection, before=before, limit=size + 1)
+    page = found[:size]
+    token = page_token(page[-1].id) if len(found) > size else None
+    return ModelsView(models=[view_model(model) for model in page], next_page_token=token)

@@ -1,0 +1,280 @@
+"""What clients read: the bodies of answers, built from the values of the other files."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from assembler.artifact import LimitCheck, Measured, Predicted
+from service.jobs import Job, State
+from service.models import Model
+from service.queue import Place
+
+
+class View(BaseModel):
+    """Base of all bodies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FieldProblemView(View):
+    """One fault of one field."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class ProblemView(BaseModel):
+    """An error, RFC 9457; some have further members, such as ``diagnosis``."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    retryable: bool
+    fault: str
+    errors: list[FieldProblemView]
+
+
+class ArtifactView(View):
+    """A file of a model."""
+
+    id: str
+    kind: str
+    format: str
+    precision: str
+    bytes: int
+    sha256: str
+
+
+class ResultView(View):
+    """What a job that succeeded made."""
+
+    limits_met: bool
+    artifacts: list[ArtifactView]
+    predicted: Predicted
+    measured: Measured | None
+    limits_check: list[LimitCheck]
+
+
+class PhaseView(View):
+    """One step of a job."""
+
+    name: str
+    state: str
+    duration_ms: float | None
+
+
+class PlaceView(View):
+    """Where a job stands in the queue."""
+
+    position: int
+    eta_s: float
+
+
+class JobView(View):
+    """A job."""
+
+    id: str
+    model_id: str
+    state: State
+    done: bool
+    phase: str | None
+    progress: float
+    phases: list[PhaseView]
+    queue: PlaceView | None
+    attempt: int
+    scenario: dict[str, Any]
+    scenario_digest: str | None
+    reused_from: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    result: ResultView | None
+    error: dict[str, Any] | None
+    links: dict[str, str]
+
+
+class JobsView(View):
+    """A page of jobs, newest first, and how many there are in each state."""
+
+    jobs: list[JobView]
+    counts: dict[State, int]
+    next_page_token: str | None
+
+
+class ModelView(View):
+    """A generated model."""
+
+    id: str
+    job_id: str
+    created_at: str
+    name: str | None
+    scenario: dict[str, Any]
+    scenario_digest: str
+    limits_met: bool
+    predicted: Predicted
+    measured: Measured | None
+    limits_check: list[LimitCheck]
+    artifacts: list[ArtifactView]
+    links: dict[str, str]
+
+
+class ModelsView(View):
+    """A page of models, newest first."""
+
+    models: list[ModelView]
+    next_page_token: str | None
+
+
+class InputView(View):
+    """What a model is fed."""
+
+    channels: int
+    height: int
+    width: int
+
+
+class DenseView(View):
+    """Figures of the dense net on a device; None while the device is being measured."""
+
+    latency_ms: float | None
+    memory_mb: float | None
+    size_mb: float | None
+    accuracy: float
+
+
+class SupernetView(View):
+    """A supernet and what it recognises."""
+
+    name: str
+    kind: str
+    classes: list[str]
+    input: InputView
+    dense: DenseView
+    card: dict[str, Any]
+
+
+class SupernetsView(View):
+    """All supernets."""
+
+    supernets: list[SupernetView]
+
+
+class TaskView(View):
+    """What can be asked for: any classes of one supernet."""
+
+    kind: str
+    supernet: str
+    classes: list[str]
+
+
+class TasksView(View):
+    """All tasks."""
+
+    tasks: list[TaskView]
+
+
+class DeviceView(View):
+    """A device, with its measured profile for each supernet, None while that is being measured."""
+
+    name: str
+    title: str
+    runtime: str
+    threads: int
+    measured_here: bool
+    profiles: dict[str, dict[str, Any] | None]
+
+
+class DevicesView(View):
+    """All devices."""
+
+    devices: list[DeviceView]
+
+
+class CodeView(View):
+    """What an error code means."""
+
+    code: str
+    status: int
+    title: str
+    meaning: str
+    fault: str
+    retryable: bool
+
+
+class HealthView(View):
+    """The process answers."""
+
+    status: str
+    version: str
+
+
+class ReadyView(View):
+    """The service can take and do work."""
+
+    status: str
+    checks: dict[str, str]
+
+
+def rfc3339(at: float | None) -> str | None:
+    """Return a time, seconds since 1970, as text in UTC with milliseconds."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def view_job(job: Job, place: Place | None) -> JobView:
+    """Return the body of a job.
+
+    Args:
+        job: as it stands.
+        place: in the queue, when it is queued.
+    """
+    at_work = PlaceView(position=0, eta_s=0.0) if not job.done else None
+    return JobView(
+        id=job.id,
+        model_id=job.model_id,
+        state=job.state,
+        done=job.done,
+        phase=job.phase,
+        progress=job.progress,
+        phases=[PhaseView(**phase) for phase in job.phases],
+        queue=PlaceView(position=place.position, eta_s=place.eta_s) if place else at_work,
+        attempt=job.attempt,
+        scenario=job.scenario,
+        scenario_digest=job.scenario_digest,
+        reused_from=job.reused_from,
+        created_at=rfc3339(job.created_at) or "",
+        started_at=rfc3339(job.started_at),
+        finished_at=rfc3339(job.finished_at),
+        result=ResultView(**job.result) if job.result else None,
+        error=job.error,
+        links={"self": f"/jobs/{job.id}", "model": f"/models/{job.model_id}"},
+    )
+
+
+def view_model(model: Model) -> ModelView:
+    """Return the body of a model."""
+    artifacts = [ArtifactView(**one) for one in model.result["artifacts"]]
+    return ModelView(
+        id=model.id,
+        job_id=model.job_id,
+        created_at=rfc3339(model.created_at) or "",
+        name=model.scenario["name"],
+        scenario=model.scenario,
+        scenario_digest=model.scenario_digest,
+        **{**model.result, "artifacts": artifacts},
+        links={
+            "self": f"/models/{model.id}",
+            "job": f"/jobs/{model.job_id}",
+            "artifact": f"/artifacts/{artifacts[0].id}",
+            "manifest": f"/artifacts/{artifacts[0].id}/manifest",
+        },
+    )

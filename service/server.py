@@ -1,0 +1,95 @@
+"""The HTTP process, alone or with a worker process beside it."""
+
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+import uvicorn
+
+from service.app import create_app
+from service.db import writing
+from service.errors import SettingInvalid
+from service.house import House, open_house
+from service.migrations import migrate
+from service.queue import remove_dead_workers
+from service.settings import Settings, check_host
+from service.supervisor import EXIT_UNUSABLE, Supervisor
+
+GRACE_S = 3
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, host: str, port: int, worker_command: Sequence[str] | None) -> int:
+    """Serve until asked to stop; return the exit code.
+
+    Args:
+        settings: of this process.
+        host: name or address to listen on.
+        port: 0 takes a free one.
+        worker_command: starts the worker process; None when workers run elsewhere.
+
+    Raises:
+        SettingInvalid, SupernetError, AssemblerError: it cannot start as things are.
+    """
+    check_host(settings, host)
+    listener = _listen(host, port)
+    house = open_house(settings)
+    house.catalog.check()
+    migrate(house.engine)
+    with writing(house.engine) as connection:
+        remove_dead_workers(connection, host=socket.gethostname(), now=time.time())
+    server = Server(house)
+    supervisor = None
+    if worker_command is not None:
+        supervisor = Supervisor(house.engine, worker_command, on_unusable=server.end)
+        supervisor.start()
+    # uvicorn raises the signals it caught once more when it is done; by then they must not end this process.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    place = f"[{host}]" if ":" in host else host
+    print(f"NN-Factory listens on http://{place}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        if supervisor is not None:
+            supervisor.stop()
+    return EXIT_UNUSABLE if supervisor is not None and supervisor.unusable else 0
+
+
+class Server(uvicorn.Server):
+    """uvicorn, letting those go who wait for jobs when it ends."""
+
+    def __init__(self, house: House) -> None:
+        config = uvicorn.Config(
+            create_app(house),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+            lifespan="on",
+        )
+        super().__init__(config)
+        self._house = house
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal to end."""
+        self._house.waiters.close()
+        super().handle_exit(sig, frame)
+
+    def end(self) -> None:
+        """End as if a signal had come; from any thread."""
+        self.should_exit = True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "no such address"
+        raise SettingInvalid(f"cannot listen on {host} port {port}: {reason}") from error

@@ -1,0 +1,197 @@
+"""The worker: takes jobs from the queue one by one, and is the only place that catches what they raise."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+from sqlalchemy import Engine
+
+from assembler.artifact import Assembly
+from assembler.scenario import Scenario
+from service.db import Watch, writing
+from service.errors import Refused, job_problem
+from service.jobs import Hold, Job, State, move
+from service.models import Ending, Outcome, find_twin, outcome_of, publish
+from service.progress import Progress
+from service.pulse import Pulse
+from service.queue import claim_next, note_digest, note_phases, release
+from service.settings import Settings
+from service.store import FileStore
+
+AWAKE_S = 0.01
+DROWSY_S = 0.02
+DROWSY_AFTER_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Step(Protocol):
+    """A phase of an assembly begins."""
+
+    @property
+    def name(self) -> str:
+        """The phase's name."""
+
+
+class Builder(Protocol):
+    """Makes models; everything it needs is loaded."""
+
+    def digest(self, scenario: Scenario) -> str:
+        """Return the digest of a scenario. Raises ScenarioInvalid."""
+
+    def build(self, scenario: Scenario) -> Iterable[Step | Assembly]:
+        """Yield the phases as they begin, then the Assembly."""
+
+
+class LeaseLost(Exception):
+    """Another worker holds the job now, or it has ended: whatever this one made of it does not count."""
+
+
+class Interrupted(Exception):
+    """The worker is asked to stop."""
+
+
+class Worker:
+    """One worker process' work on the queue."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        store: FileStore,
+        builder: Builder,
+        pulse: Pulse,
+        worker: str,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._store = store
+        self._builder = builder
+        self._pulse = pulse
+        self._id = worker
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """End after the present phase; the job goes back to the queue."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until asked to stop."""
+        watch = Watch(self._settings.database_path)
+        worked_at = time.monotonic()
+        try:
+            while not self._stop.is_set():
+                if self.work_once():
+                    worked_at = time.monotonic()
+                    continue
+                while not self._stop.is_set() and not watch.changed():
+                    drowsy = time.monotonic() - worked_at > DROWSY_AFTER_S
+                    time.sleep(DROWSY_S if drowsy else AWAKE_S)
+        finally:
+            watch.close()
+
+    def work_once(self) -> bool:
+        """Take the next job, if there is one, to its end; say whether there was one."""
+        with writing(self._engine, durable=False) as connection:
+            taken = claim_next(connection, self._id, lease_s=self._settings.lease_s, now=time.time())
+        if taken is None:
+            return False
+        job, hold = taken
+        ends_at = min(job.deadline_at or float("inf"), time.time() + self._settings.job_timeout_s)
+        self._pulse.begin(job, hold, ends_at)
+        try:
+            self._work(job, hold, ends_at)
+        finally:
+            self._pulse.end()
+        return True
+
+    def _work(self, job: Job, hold: Hold, ends_at: float) -> None:
+        progress = Progress()
+        try:
+            scenario = Scenario.model_validate_json(json.dumps(job.scenario))
+            digest = self._builder.digest(scenario)
+            if not self._reuse(job, hold, digest):
+                outcome = self._build(scenario, hold, ends_at, progress)
+                self._publish(job, hold, outcome, digest, progress)
+        except LeaseLost:
+            log.warning("job %s is held by another worker now", job.id)
+        except Interrupted:
+            with writing(self._engine) as connection:
+                release(connection, hold, now=time.time())
+        except Exception as error:
+            self._fail(job, hold, error, progress)
+
+    def _reuse(self, job: Job, hold: Hold, digest: str) -> bool:
+        """End a job with the files that an equal scenario left, if there are any and they are whole."""
+        with writing(self._engine, durable=False) as connection:
+            _demand(note_digest(connection, hold, digest))
+            twin = find_twin(connection, digest)
+        if twin is None or not all(self._store.holds(one.sha256) for one, _ in twin[1].artifacts):
+            return False
+        source, outcome = twin
+        self._publish(job, hold, outcome, digest, Progress(), reused_from=source.id)
+        return True
+
+    def _build(self, scenario: Scenario, hold: Hold, ends_at: float, progress: Progress) -> Outcome:
+        assembly: Assembly | None = None
+        for step in self._builder.build(scenario):
+            if isinstance(step, Assembly):
+                assembly = step
+                break
+            self._begin_phase(step.name, hold, ends_at, progress)
+        if assembly is None:
+            raise RuntimeError("the builder ended without an assembly")
+        self._begin_phase("storing", hold, ends_at, progress)
+        digest = self._store.put(assembly.content)
+        if digest != assembly.artifact.sha256:
+            raise RuntimeError("the artifact's digest is not that of its content")
+        return outcome_of(assembly)
+
+    def _begin_phase(self, name: str, hold: Hold, ends_at: float, progress: Progress) -> None:
+        now = time.time()
+        if self._stop.is_set():
+            raise Interrupted
+        if now > ends_at:
+            detail = "the job did not end within its deadline or the time that jobs are given"
+            raise Refused("timeout", detail)
+        progress.begin(name)
+        with writing(self._engine, durable=False) as connection:
+            _demand(note_phases(connection, hold, progress.phases, progress.share, now=now))
+
+    def _publish(
+        self,
+        job: Job,
+        hold: Hold,
+        outcome: Outcome,
+        digest: str,
+        progress: Progress,
+        reused_from: str | None = None,
+    ) -> None:
+        progress.end()
+        ending = Ending(outcome, digest, progress.phases, reused_from)
+        with writing(self._engine) as connection:
+            _demand(publish(connection, job, hold, ending, now=time.time()))
+
+    def _fail(self, job: Job, hold: Hold, error: Exception, progress: Progress) -> None:
+        progress.end(succeeded=False)
+        found = job_problem(error, job_id=job.id, request_id=job.request_id)
+        if found["fault"] == "service":
+            log.error("job %s failed", job.id, exc_info=error)
+        with writing(self._engine) as connection:
+            move(
+                connection,
+                job.id,
+                State.FAILED,
+                now=time.time(),
+                hold=hold,
+                error=found,
+                phases=progress.phases,
+            )
+
+
+def _demand(held: bool) -> None:
+    if not held:
+        raise LeaseLost
