@@ -94,7 +94,7 @@ def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Candidate:
 
     The number of images is limited by the work they make: at least 400, all where the network is small.
     """
-    most = max(FEWEST_IMAGES, int(WORK_MACS / macs(supernet.architecture, gates.counts)))
+    most = max(FEWEST_IMAGES, int(WORK_MACS / macs(supernet.architecture, gates.counts, len(images.rows))))
     batch = as_batch(images.calibration.images, supernet.mean.device)
     statistics = calibrate(supernet, gates, batch)
     subnet = extract(supernet, gates, statistics, images.rows)

@@ -44,7 +44,7 @@ def extract(supernet: Supernet, gates: Gates, statistics: Statistics, rows: tupl
     moments = iter(statistics.moments)
     stem = _fold_conv(supernet.stem, next(moments), True, supernet.stem.weight / supernet.std)
     blocks = []
-    for block, active in zip(supernet.blocks, gates.active, strict=True):
+    for block, active in zip(supernet.modular_blocks, gates.active, strict=True):
         shortcut = None if block.shortcut is None else _fold_conv(block.shortcut, next(moments), False)
         expand = project = None
         if active:

@@ -47,9 +47,8 @@ class Assembler(nn.Module):
             nn.Linear(HIDDEN, modules),
         )
         for network in (self.budget, self.task):
-            last = network[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            for parameter in network[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, task: Tensor, budget: Tensor) -> tuple[Tensor, Tensor]:
         """Return the budget term and the class term, each B x M.

@@ -106,7 +106,7 @@ def load_checkpoint(folder: Path, datasets: Path | None = None, device: str = "c
         raise CheckpointDamaged(folder, f"{WEIGHTS_FILE} does not fit the Card ({reason})") from error
     calibration, validation = _load_images(folder, card)
     supernet.requires_grad_(False)
-    supernet.to(device, memory_format=torch.channels_last)
+    supernet.to(torch.device(device)).to(memory_format=torch.channels_last)
     return Checkpoint(folder, card, supernet, calibration, validation)
 
 

@@ -127,7 +127,7 @@ def load_folder(path: Path, *, side_px: int, channels: int) -> DataSet:
     classes = tuple(sorted(entry.name for entry in (path / "train").iterdir() if entry.is_dir()))
     if len(classes) < 2:
         raise DataInvalid(path, f"train holds {len(classes)} classes, at least 2 are needed")
-    splits = {}
+    splits: dict[str, Split] = {}
     for split in SPLITS:
         folder = path / split
         if not folder.is_dir():

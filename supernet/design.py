@@ -25,10 +25,13 @@ def small_design(*, channels: int, side_px: int) -> Architecture:
         raise ValueError(f"side_px is {side_px}, a multiple of 4 is needed")
     half, quarter = side_px // 2, side_px // 4
     blocks = [
-        _block(f"early{i}", EARLY_MODULES, 1, EARLY, EARLY, half, task_wise=False) for i in range(EARLY_BLOCKS)
+        _block(f"early{i}", EARLY_MODULES, 1, EARLY, EARLY, half, task_wise=False)
+        for i in range(EARLY_BLOCKS)
     ]
     blocks.append(_block("down", DOWN_MODULES, 2, EARLY, LATE, half, task_wise=True))
-    blocks += [_block(f"late{i}", LATE_MODULES, 1, LATE, LATE, quarter, task_wise=True) for i in range(LATE_BLOCKS)]
+    blocks += [
+        _block(f"late{i}", LATE_MODULES, 1, LATE, LATE, quarter, task_wise=True) for i in range(LATE_BLOCKS)
+    ]
     return Architecture(
         input=ImageInput(
             channels=channels,

@@ -125,12 +125,13 @@ class ModularBlock(nn.Module):
         trunk = x if self.shortcut is None else self.shortcut(x, statistics)
         if not active:
             return trunk
+        weights: tuple[Tensor, Tensor, Tensor, Tensor]
         if len(active) == self.modules_count:
-            expand, scale, shift, project = self.expand, self.scale, self.shift, self.project
+            weights = (self.expand, self.scale, self.shift, self.project)
         else:
             rows = self.rows(active)
-            expand, scale, shift = self.expand[rows], self.scale[rows], self.shift[rows]
-            project = self.project[:, rows]
+            weights = (self.expand[rows], self.scale[rows], self.shift[rows], self.project[:, rows])
+        expand, scale, shift, project = weights
         hidden = F.conv2d(x, expand, None, self.stride, self.padding)
         hidden = F.relu(normalise(hidden, scale, shift, statistics))
         if strength is not None:

@@ -3,6 +3,8 @@
 Legend: B images, C channels, F features, K classes, L blocks.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,6 +36,11 @@ class Supernet(nn.Module):
         self.neck = NormConv(architecture.blocks[-1].out_channels, architecture.neck_channels, 1, 1, 0)
         self.head = nn.Linear(architecture.neck_channels, classes)
 
+    @property
+    def modular_blocks(self) -> list[ModularBlock]:
+        """The blocks, typed."""
+        return cast(list[ModularBlock], list(self.blocks))
+
     def features(
         self,
         image: Tensor,
@@ -53,7 +60,7 @@ class Supernet(nn.Module):
             statistics.start()
         x = (image - self.mean) / self.std
         x = F.relu(self.stem(x, statistics))
-        for index, (block, active) in enumerate(zip(self.blocks, gates.active, strict=True)):
+        for index, (block, active) in enumerate(zip(self.modular_blocks, gates.active, strict=True)):
             x = block(x, active, statistics, None if strengths is None else strengths[index])
         x = F.relu(self.neck(x, statistics))
         if statistics is not None:

@@ -158,7 +158,7 @@ def train_steps(
         run.optimizer.zero_grad(set_to_none=True)
         logits = supernet(batch, dense)
         loss = nn.functional.cross_entropy(logits, target)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         samples = sampler(np.random.default_rng((recipe.seed, 2, run.step)), run.step / total)
         for sample in samples:
             _backward(supernet, batch, target, logits.detach(), sample)
@@ -191,7 +191,8 @@ def share_gradients(parameters: list[nn.Parameter], world: int) -> None:
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters])
     distributed.all_reduce(flat)
     flat /= world
-    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+    parts = torch.split(flat, [p.numel() for p in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
         parameter.grad = part.view_as(parameter)
 
 

@@ -4,6 +4,7 @@ Legend: B tasks, K classes, M modules, L blocks.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ class _Graph:
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
         return name
 
-    def apply(self, kind: str, *inputs: str, output: str = "", **attributes: object) -> str:
+    def apply(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         name = output or f"value{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name

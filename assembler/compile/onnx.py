@@ -5,6 +5,7 @@ Input ``image``: float32 N x C x H x W, pixels 0..255. Output ``scores``: float3
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class _Graph:
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
         return name
 
-    def node(self, kind: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
@@ -87,7 +88,7 @@ def build(
         x = graph.node("Gemm", inputs, "logits", transB=1)
         graph.node("Softmax", [x], OUTPUT_NAME, axis=1)
         width = subnet.head_weight.shape[0]
-    shape = ["N", image.channels, image.height, image.width]
+    shape: list[str | int | None] = ["N", image.channels, image.height, image.width]
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,

@@ -1,0 +1,124 @@
+"""Foretell: fit the accuracy predictor on models that were really cut out.
+
+Legend: K classes, L blocks, P pairs of a model and its accuracy.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+from assembler.candidate import cut, task_images
+from assembler.device import Profile
+from assembler.joint import CLASS_WEIGHTS, choose
+from assembler.model import Assembler, Predictor, pair_confusion, utilities
+from supernet.data import DataSet
+from supernet.elastic import random_budget
+from supernet.evaluate import logits_of
+from supernet.gates import full_gates
+from supernet.model import Supernet
+from supernet.task import Kind, Task
+from supernet.train import held_out, random_task
+
+FITTED_PER_CLASS, SCORED_PER_CLASS = 100, 150
+UNSEEN_SHARE = 0.2
+STEPS = 1500
+RATE = 3e-3
+DECAY = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """The predictor, its mean absolute error (0..1) on class sets kept out of training, and how many those were."""
+
+    predictor: Predictor
+    error: float
+    unseen: int
+
+
+def foretell(
+    supernet: Supernet,
+    assembler: Assembler,
+    profile: Profile,
+    data: DataSet,
+    *,
+    pairs: int,
+    seed: int,
+    rank: int = 0,
+    world: int = 1,
+) -> Foretold:
+    """Cut models out for random tasks and budgets, score them as a request would, and fit the predictor.
+
+    Args:
+        supernet: finished.
+        assembler: finished.
+        profile: of the device whose budgets are drawn.
+        data: train split to calibrate and fit heads on, val split to score on.
+        pairs: how many models; a fifth of them are of unseen class sets and only tested on.
+        seed: of everything random.
+        rank: this process.
+        world: how many processes share the work.
+    """
+    calibration = data.train.balanced(FITTED_PER_CLASS, seed)
+    validation = data.val.balanced(SCORED_PER_CLASS, seed)
+    architecture = supernet.architecture
+    rows: list[list[float]] = []
+    for index in range(rank, pairs, world):
+        draw = np.random.default_rng((seed, 4, index))
+        unseen = index < UNSEEN_SHARE * pairs
+        classes = unseen_task(draw, len(data.classes)) if unseen else random_task(draw, len(data.classes))
+        asked = torch.zeros(1, len(data.classes))
+        asked[0, list(classes)] = 1.0
+        budget = random_budget(draw)
+        with torch.no_grad():
+            base, class_term = assembler(asked, torch.tensor([[max(0.02, budget)]]))
+        values = utilities(base, class_term, float(draw.choice(CLASS_WEIGHTS)))[0]
+        gates = choose(values, architecture, profile, budget)
+        task = Task(kind=Kind.CLASSIFICATION, classes=tuple(data.classes[c] for c in classes))
+        candidate = cut(gates, supernet, task_images(task, data.classes, calibration, validation))
+        shares = [n / b.modules for n, b in zip(gates.counts, architecture.blocks, strict=True)]
+        rows.append([float(unseen), candidate.accuracy, *asked[0].tolist(), *shares])
+    table = torch.tensor(_gathered(rows, world))
+    logits = logits_of(supernet, full_gates(architecture), calibration, validation)
+    confusion = pair_confusion(torch.from_numpy(logits), torch.from_numpy(validation.labels))
+    return _fit(Predictor(architecture, confusion), table, len(data.classes))
+
+
+def unseen_task(draw: np.random.Generator, classes: int) -> tuple[int, ...]:
+    """Return a class set of 2 to 5 classes that is kept out of training, ascending."""
+    while True:
+        size = int(draw.integers(2, min(5, classes) + 1))
+        chosen = tuple(sorted(int(c) for c in draw.choice(classes, size, replace=False)))
+        if held_out(chosen):
+            return chosen
+
+
+def _gathered(rows: list[list[float]], world: int) -> list[list[float]]:
+    if world == 1:
+        return rows
+    parts: list[list[list[float]]] = [[] for _ in range(world)]
+    distributed.all_gather_object(parts, rows)
+    return [row for part in parts for row in part]
+
+
+def _fit(predictor: Predictor, table: Tensor, classes: int) -> Foretold:
+    """Fit on the rows (unseen, accuracy, task K, shares L) that are not unseen; measure on those that are."""
+    unseen = table[:, 0] > 0
+    accuracy, task, shares = table[:, 1:2], table[:, 2 : 2 + classes], table[:, 2 + classes :]
+    torch.manual_seed(0)
+    for parameter in predictor.network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))
+    solver = torch.optim.AdamW(predictor.parameters(), lr=RATE, weight_decay=DECAY)
+    pace = torch.optim.lr_scheduler.CosineAnnealingLR(solver, STEPS)
+    for _ in range(STEPS):
+        solver.zero_grad()
+        loss = (predictor(task[~unseen], shares[~unseen]) - accuracy[~unseen]).abs().mean()
+        loss.backward()
+        solver.step()
+        pace.step()
+    with torch.no_grad():
+        error = (predictor(task[unseen], shares[unseen]) - accuracy[unseen]).abs().mean()
+    return Foretold(predictor, float(error), int(unseen.sum()))

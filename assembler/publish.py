@@ -1,0 +1,101 @@
+"""Publish: write what a training run made as a checkpoint with its Card."""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from assembler.compile.network import build_assembler, build_predictor
+from assembler.train import Job, Trained
+from supernet.card import Card, DataSource, Figures, Training
+from supernet.checkpoint import (
+    ASSEMBLER_FILE,
+    IMAGES_FILE,
+    PREDICTOR_FILE,
+    WEIGHTS_FILE,
+    file_digests,
+    images_bytes,
+    save_checkpoint,
+    weights_bytes,
+)
+from supernet.data import Split
+from supernet.evaluate import logits_of
+from supernet.gates import full_gates
+from supernet.model import Supernet
+from supernet.task import Kind
+
+DENSE_CALIBRATION = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What the Card says beyond the run itself, and how many images of each class go with the weights."""
+
+    name: str
+    source: DataSource
+    command: str
+    calibration_per_class: int = 400
+    validation_per_class: int = 150
+
+
+def publish(job: Job, trained: Trained, publication: Publication, folder: Path) -> Card:
+    """Write the checkpoint folder and return its Card.
+
+    Args:
+        job: the finished run.
+        trained: what it made.
+        publication: name, source and command for the Card.
+        folder: is replaced only when the new checkpoint is complete.
+    """
+    seed = job.recipe.seed
+    calibration = job.data.train.balanced(publication.calibration_per_class, seed)
+    validation = job.data.val.balanced(publication.validation_per_class, seed)
+    files = {
+        WEIGHTS_FILE: weights_bytes(trained.supernet),
+        ASSEMBLER_FILE: build_assembler(trained.assembler),
+        PREDICTOR_FILE: build_predictor(trained.foretold.predictor, len(job.architecture.blocks)),
+        IMAGES_FILE: images_bytes(calibration, validation),
+    }
+    card = Card(
+        name=publication.name,
+        kind=Kind.CLASSIFICATION,
+        classes=job.data.classes,
+        architecture=job.architecture,
+        data=publication.source,
+        training=Training(
+            command=publication.command,
+            seed=seed,
+            epochs=job.recipe.epochs,
+            duration_s=round(trained.seconds, 1),
+            machine=f"{platform.machine()}, {os.cpu_count()} cores, {job.processes} processes on {job.device}",
+            versions={name: version(name) for name in ("torch", "numpy", "onnx", "onnxruntime")},
+        ),
+        figures=_figures(trained, trained.supernet, calibration, job.data.test),
+        files=file_digests(files),
+    )
+    save_checkpoint(folder, card, files)
+    return card
+
+
+def _figures(trained: Trained, supernet: Supernet, calibration: Split, test: Split) -> Figures:
+    logits = logits_of(supernet, full_gates(supernet.architecture), _start(calibration), test)
+    right = logits.argmax(axis=1) == test.labels
+    by_class = [
+        float(right[test.labels == c].mean()) if (test.labels == c).any() else 0.0
+        for c in range(logits.shape[1])
+    ]
+    return Figures(
+        dense_accuracy=float(right.mean()),
+        dense_accuracy_by_class=tuple(by_class),
+        test_images=len(test),
+        predictor_error=trained.foretold.error,
+        predictor_pairs=trained.foretold.unseen,
+    )
+
+
+def _start(split: Split) -> Split:
+    count = min(len(split), DENSE_CALIBRATION * len(np.unique(split.labels)))
+    return Split(split.images[:count], split.labels[:count])
