@@ -1,0 +1,118 @@
+"""What several tests of this room start from."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from assembler.artifact import Assembly, Basis, LimitCheck, Measured, Predicted, address
+from assembler.scenario import Scenario, parse_scenario
+from service.worker import Step
+from supernet.card import CARD_FILE, Card, DataSource, Figures, Training
+from supernet.task import Kind
+from tests.shapes import SMALL
+
+CLASSES = ("coat", "bag", "sneaker", "boot")
+BODY: dict[str, Any] = {
+    "task": {"kind": "classification", "classes": ["bag", "coat"]},
+    "limits": {"latency_ms": 1.5, "size_mb": 1.0},
+}
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    return {**BODY, **changes}
+
+
+def raw(**changes: Any) -> bytes:
+    return json.dumps(body(**changes)).encode()
+
+
+def scenario(**changes: Any) -> Scenario:
+    return parse_scenario(raw(**changes))
+
+
+def make_card(
+    name: str = "clothes", classes: tuple[str, ...] = CLASSES, files: dict[str, str] | None = None
+) -> Card:
+    return Card(
+        name=name,
+        kind=Kind.CLASSIFICATION,
+        classes=classes,
+        architecture=SMALL,
+        data=DataSource(name="none", licence="MIT", credit="nobody"),
+        training=Training(command="none", seed=0, epochs=0, duration_s=0, machine="none", versions={}),
+        figures=Figures(
+            dense_accuracy=0.5,
+            dense_accuracy_by_class=(0.5,) * len(classes),
+            test_images=0,
+            predictor_error=0,
+            predictor_pairs=0,
+        ),
+        files=files or {},
+    )
+
+
+def write_member(folder: Path, name: str = "clothes", classes: tuple[str, ...] = CLASSES) -> Path:
+    """Write the folder of a checkpoint whose weights are never loaded; return it."""
+    folder.mkdir(parents=True)
+    content = f"weights of {name}".encode()
+    (folder / "weights.safetensors").write_bytes(content)
+    card = make_card(name, classes, {"weights.safetensors": hashlib.sha256(content).hexdigest()})
+    (folder / CARD_FILE).write_text(card.model_dump_json())
+    return folder
+
+
+def make_assembly(content: bytes, latency_ms: float = 0.5) -> Assembly:
+    return Assembly(
+        content=content,
+        artifact=address(content, format="onnx", precision="fp32"),
+        manifest={"classes": ["bag", "coat"]},
+        predicted=Predicted(latency_ms=latency_ms, memory_mb=1, size_mb=0.1, accuracy=0.9),
+        measured=Measured(
+            latency_ms=latency_ms, latency_percentile=50, memory_mb=1, size_mb=0.1, accuracy=0.9, samples=64
+        ),
+        limits_check=(
+            LimitCheck(limit="latency_ms", requested=1.5, value=latency_ms, basis=Basis.MEASURED, met=True),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Begun:
+    name: str
+
+
+def digest_of(wanted: Scenario) -> str:
+    facts = wanted.model_dump_json(exclude={"name", "labels", "deadline_s"})
+    return f"sha256:{hashlib.sha256(facts.encode()).hexdigest()}"
+
+
+def build_quickly(wanted: Scenario) -> Iterator[Step | Assembly]:
+    yield Begun("assembling")
+    yield Begun("compiling")
+    yield make_assembly(digest_of(wanted).encode())
+
+
+@dataclass(frozen=True)
+class Building:
+    """A builder out of two plain functions."""
+
+    build: Callable[[Scenario], Iterable[Step | Assembly]] = build_quickly
+    digest: Callable[[Scenario], str] = digest_of
+
+
+def ask(app: FastAPI, method: str, path: str, **options: Any) -> httpx.Response:
+    """Return the application's answer to one request."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://house") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(send())

@@ -1,0 +1,25 @@
+import time
+
+import pytest
+
+from service.ids import is_id, new_id
+
+
+def test_ids_carry_their_type_and_are_recognised() -> None:
+    made = new_id("job")
+    assert made.startswith("job_")
+    assert is_id(made, "job")
+    assert not is_id(made, "mdl")
+
+
+def test_ids_sort_by_the_time_they_were_made() -> None:
+    first = new_id("job")
+    time.sleep(0.002)
+    assert first < new_id("job")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "job_", "job_" + "0" * 31, "job_" + "G" * 32, "job_" + "0" * 32 + "\n", "../x"]
+)
+def test_other_texts_are_not_ids(text: str) -> None:
+    assert not is_id(text, "job")

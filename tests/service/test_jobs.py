@@ -1,0 +1,125 @@
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from service.db import open_engine, reading, writing
+from service.jobs import (
+    DONE,
+    MOVES,
+    Hold,
+    Job,
+    State,
+    add_job,
+    count_jobs,
+    finished_ids,
+    get_job,
+    list_events,
+    list_jobs,
+    move,
+)
+from service.migrations import migrate
+from tests.service.making import scenario
+
+
+def add(engine: Engine, **changes: object) -> Job:
+    with writing(engine, durable=False) as connection:
+        return add_job(connection, scenario(**changes), digest="sha256:d", request_id="req_1", now=100.0)
+
+
+def push(engine: Engine, job: Job, to: State, hold: Hold | None = None, **values: object) -> bool:
+    with writing(engine, durable=False) as connection:
+        return move(connection, job.id, to, now=101.0, hold=hold, **values)
+
+
+def read(engine: Engine, job: Job) -> Job:
+    with reading(engine) as connection:
+        found = get_job(connection, job.id)
+    assert found is not None
+    return found
+
+
+def test_a_new_job_is_queued_and_remembers_its_scenario(engine: Engine) -> None:
+    job = add(engine, deadline_s=5, name="dock 3")
+    assert (job.state, job.done, job.attempt, job.created_at, job.deadline_at) == (
+        State.QUEUED,
+        False,
+        0,
+        100.0,
+        105.0,
+    )
+    assert job.scenario == scenario(deadline_s=5, name="dock 3").model_dump(mode="json")
+    assert read(engine, job) == job
+
+
+def test_only_the_done_states_are_never_left() -> None:
+    assert {state for state, targets in MOVES.items() if not targets} == DONE
+    assert set(MOVES) == set(State)
+
+
+@examples(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from(State), max_size=12))
+def test_whatever_is_tried_only_legal_moves_happen_and_each_leaves_one_event(tries: list[State]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        engine = open_engine(Path(folder) / "x.db")
+        migrate(engine)
+        job = add(engine)
+        state, happened = State.QUEUED, [State.QUEUED]
+        for to in tries:
+            legal = to in MOVES[state]
+            assert push(engine, job, to) is legal
+            if legal:
+                state = to
+                happened.append(to)
+            assert read(engine, job).state is state
+        with reading(engine) as connection:
+            events = list_events(connection, job.id)
+        engine.dispose()
+    assert [data["state"] for _, data in events] == happened
+    assert [kind for kind, _ in events] == ["done" if to in DONE else "state" for to in happened]
+
+
+def test_a_move_by_a_worker_needs_its_hold(engine: Engine) -> None:
+    job = add(engine)
+    assert push(engine, job, State.RUNNING, worker="a", attempt=1)
+    assert not push(engine, job, State.SUCCEEDED, Hold(job.id, "b", 1))
+    assert not push(engine, job, State.SUCCEEDED, Hold(job.id, "a", 2))
+    assert push(engine, job, State.SUCCEEDED, Hold(job.id, "a", 1))
+
+
+def test_the_end_of_a_job_is_dated_and_ends_its_lease(engine: Engine) -> None:
+    job = add(engine)
+    push(engine, job, State.RUNNING, worker="a", attempt=1, lease_until=200.0)
+    push(engine, job, State.FAILED, error={"code": "internal"})
+    ended = read(engine, job)
+    assert (ended.done, ended.finished_at, ended.worker, ended.lease_until) == (True, 101.0, None, None)
+    assert ended.error == {"code": "internal"}
+
+
+def test_jobs_are_listed_newest_first_by_state_and_page_by_page(engine: Engine) -> None:
+    made = sorted((add(engine) for _ in range(5)), key=lambda job: job.id, reverse=True)
+    push(engine, made[1], State.CANCELLED)
+    with reading(engine) as connection:
+        everything = [job.id for job in list_jobs(connection, limit=10)]
+        second = list_jobs(connection, before=made[1].id, limit=2)
+        queued = list_jobs(connection, state=State.QUEUED, limit=10)
+        counts = count_jobs(connection)
+    assert everything == [job.id for job in made]
+    assert [job.id for job in second] == [made[2].id, made[3].id]
+    assert made[1].id not in [job.id for job in queued]
+    assert counts == {**dict.fromkeys(State, 0), State.QUEUED: 4, State.CANCELLED: 1}
+
+
+def test_those_that_ended_are_found_among_others(engine: Engine) -> None:
+    one, two = add(engine), add(engine)
+    push(engine, one, State.CANCELLED)
+    with reading(engine) as connection:
+        assert finished_ids(connection, [one.id, two.id, "job_unknown"]) == [one.id]
+
+
+def test_an_unknown_job_is_none(engine: Engine) -> None:
+    with reading(engine) as connection:
+        assert get_job(connection, "job_unknown") is None

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from service.errors import SettingInvalid
+from service.settings import Settings, check_host, read_settings
+
+
+def test_without_any_setting_the_defaults_hold() -> None:
+    settings = read_settings({})
+    assert settings.data_dir == Path("nnfactory-data").absolute()
+    assert (settings.supernets, settings.datasets, settings.torch_device) == ((), None, "auto")
+    assert not settings.auth_off_explicit
+
+
+def test_settings_come_from_the_environment_and_the_command_line_goes_first(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    environ = {
+        "NNF_DATA_DIR": str(tmp_path / "elsewhere"),
+        "NNF_SUPERNETS": f"{tmp_path / 'a'}:{tmp_path / 'b'}",
+        "NNF_DATASETS": str(tmp_path),
+        "NNF_TORCH_DEVICE": "cpu",
+        "NNF_AUTH": "off",
+    }
+    settings = read_settings(environ)
+    assert settings.data_dir == tmp_path / "elsewhere"
+    assert settings.supernets == (tmp_path / "a", tmp_path / "b")
+    assert settings.auth_off_explicit
+    assert read_settings(environ, data_dir=tmp_path).data_dir == tmp_path
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"NNF_AUTH": "required"},
+        {"NNF_AUTH": "no"},
+        {"NNF_TORCH_DEVICE": "tpu"},
+        {"NNF_SUPERNETS": "/nowhere/at/all"},
+        {"NNF_DATASETS": "/nowhere/at/all"},
+        {"NNF_DATABASE_URL": "postgresql://db/nnf"},
+        {"NNF_REDIS_URL": "redis://cache"},
+        {"NNF_STORE_URL": "s3://bucket"},
+        {"NNF_JOB_TIMEOUT_S": "-1"},
+        {"NNF_QUEUE_LIMIT": "many"},
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused_by_name(environ: dict[str, str]) -> None:
+    with pytest.raises(SettingInvalid, match=next(iter(environ))):
+        read_settings(environ)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
+def test_loopback_may_be_served_without_keys(host: str, tmp_path: Path) -> None:
+    check_host(Settings(data_dir=tmp_path), host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
+def test_other_hosts_are_refused_unless_auth_is_off_explicitly(host: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingInvalid, match="NNF_AUTH=off"):
+        check_host(Settings(data_dir=tmp_path), host)
+    check_host(Settings(data_dir=tmp_path, auth_off_explicit=True), host)

@@ -1,0 +1,255 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from assembler.artifact import Assembly, Diagnosis, Predicted
+from assembler.errors import FieldProblem, Infeasible, MeasurementFailed, ScenarioInvalid, VerificationFailed
+from assembler.scenario import Scenario
+from service.db import reading, writing
+from service.house import House
+from service.jobs import Job, State, add_job, get_job, list_events
+from service.models import list_artifacts
+from service.queue import sweep
+from service.worker import Builder, Step, Worker
+from tests.service.making import Begun, Building, digest_of, make_assembly, scenario
+
+Make = Callable[..., Worker]
+FIGURES = Predicted(latency_ms=0.1, memory_mb=1, size_mb=0.1, accuracy=0.5)
+DIAGNOSIS = Diagnosis(feasible=False, binding=("latency_ms",), best_possible=FIGURES, nearest=())
+
+
+def add(house: House, now: float | None = None, **changes: object) -> Job:
+    with writing(house.engine) as connection:
+        return add_job(
+            connection, scenario(**changes), digest=None, request_id="req_1", now=now or time.time()
+        )
+
+
+def read(house: House, job: Job) -> Job:
+    with reading(house.engine) as connection:
+        found = get_job(connection, job.id)
+    assert found is not None
+    return found
+
+
+def raising(error: BaseException) -> Building:
+    def build(_: Scenario) -> Iterator[Step | Assembly]:
+        yield Begun("assembling")
+        raise error
+
+    return Building(build)
+
+
+def test_a_job_goes_from_the_queue_to_a_stored_and_published_file(house: House, worker_with: Make) -> None:
+    job = add(house)
+    worker = worker_with()
+    assert worker.work_once()
+    assert not worker.work_once()
+    ended = read(house, job)
+    assert (ended.state, ended.attempt, ended.progress) == (State.SUCCEEDED, 1, 1.0)
+    assert [phase["name"] for phase in ended.phases] == ["assembling", "compiling", "storing"]
+    assert {phase["state"] for phase in ended.phases} == {"succeeded"}
+    assert ended.scenario_digest == digest_of(scenario())
+    with reading(house.engine) as connection:
+        (file,) = list_artifacts(connection, job.model_id)
+        events = [kind for kind, _ in list_events(connection, job.id)]
+    assert house.store.get(file.artifact.sha256) == digest_of(scenario()).encode()
+    assert events == ["state", "state", "phase", "phase", "phase", "done"]
+
+
+def test_an_equal_scenario_is_answered_from_the_store(house: House, worker_with: Make) -> None:
+    built: list[Scenario] = []
+
+    def build(wanted: Scenario) -> Iterator[Step | Assembly]:
+        built.append(wanted)
+        yield make_assembly(b"onnx")
+
+    worker = worker_with(Building(build))
+    first, second = add(house, name="one"), add(house, name="two", labels={"site": "x"})
+    worker.work_once()
+    worker.work_once()
+    assert len(built) == 1
+    again = read(house, second)
+    assert (again.state, again.reused_from) == (State.SUCCEEDED, first.id)
+    original = read(house, first)
+    assert original.result is not None
+    assert again.result is not None
+    assert {**again.result, "artifacts": []} == {**original.result, "artifacts": []}
+    assert again.result["artifacts"][0]["sha256"] == original.result["artifacts"][0]["sha256"]
+    assert again.result["artifacts"][0]["id"] != original.result["artifacts"][0]["id"]
+
+
+def test_a_scenario_is_built_anew_when_the_stored_file_is_damaged(house: House, worker_with: Make) -> None:
+    worker = worker_with()
+    add(house)
+    worker.work_once()
+    for path in house.settings.store_path.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"torn")
+    job = add(house)
+    worker.work_once()
+    ended = read(house, job)
+    assert (ended.state, ended.reused_from) == (State.SUCCEEDED, None)
+    assert ended.result is not None
+    assert house.store.holds(ended.result["artifacts"][0]["sha256"])
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as the framework names its own."""
+
+
+FAILURES: list[tuple[BaseException, str, str]] = [
+    (Infeasible(DIAGNOSIS), "scenario-infeasible", "user"),
+    (VerificationFailed(0.1, 0.0001), "verification-failed", "service"),
+    (MeasurementFailed("the runtime refuses the file"), "verification-failed", "service"),
+    (MemoryError(), "out-of-memory", "service"),
+    (OutOfMemoryError("device"), "out-of-memory", "service"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out-of-memory", "service"),
+    (OSError(28, "No space left on device"), "storage-full", "service"),
+    (KeyError("secret"), "internal", "service"),
+    (
+        ScenarioInvalid("unknown-class", "gone", (FieldProblem("/task/classes/0", "unknown-class", "gone"),)),
+        "unknown-class",
+        "user",
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "fault"), FAILURES)
+def test_whatever_a_job_raises_ends_it_with_a_problem(
+    house: House, worker_with: Make, error: BaseException, code: str, fault: str
+) -> None:
+    job = add(house)
+    assert worker_with(raising(error)).work_once()
+    ended = read(house, job)
+    assert ended.state is State.FAILED
+    assert ended.result is None
+    assert ended.error is not None
+    assert (ended.error["code"], ended.error["fault"], ended.error["type"]) == (
+        code,
+        fault,
+        f"/problems/{code}",
+    )
+    assert (ended.error["request_id"], ended.error["instance"]) == ("req_1", f"/jobs/{job.id}")
+    assert "secret" not in ended.error["detail"]
+    assert [phase["state"] for phase in ended.phases] == ["failed"]
+
+
+def test_an_infeasible_job_says_what_comes_nearest(house: House, worker_with: Make) -> None:
+    job = add(house)
+    worker_with(raising(Infeasible(DIAGNOSIS))).work_once()
+    error = read(house, job).error
+    assert error is not None
+    assert error["diagnosis"] == DIAGNOSIS.model_dump(mode="json")
+
+
+def test_a_worker_goes_on_after_a_failed_job(house: House, worker_with: Make) -> None:
+    def build(wanted: Scenario) -> Iterator[Step | Assembly]:
+        if wanted.name == "bad":
+            raise ValueError
+        yield make_assembly(b"onnx")
+
+    worker = worker_with(Building(build))
+    bad, good = add(house, name="bad", device="a"), add(house, name="good")
+    worker.work_once()
+    worker.work_once()
+    assert (read(house, bad).state, read(house, good).state) == (State.FAILED, State.SUCCEEDED)
+
+
+def test_a_job_that_runs_past_its_deadline_ends_with_a_timeout(house: House, worker_with: Make) -> None:
+    def build(_: Scenario) -> Iterator[Step | Assembly]:
+        yield Begun("one")
+        time.sleep(0.3)
+        yield Begun("two")
+
+    job = add(house, deadline_s=0.2)
+    worker_with(Building(build)).work_once()
+    ended = read(house, job)
+    assert ended.state is State.FAILED
+    assert ended.error is not None
+    assert ended.error["code"] == "timeout"
+    assert [(phase["name"], phase["state"]) for phase in ended.phases] == [("one", "failed")]
+
+
+def test_a_worker_that_is_stopped_puts_its_job_back(house: House, worker_with: Make) -> None:
+    workers: list[Worker] = []
+
+    def build(_: Scenario) -> Iterator[Step | Assembly]:
+        yield Begun("one")
+        workers[0].stop()
+        yield Begun("two")
+
+    job = add(house)
+    workers.append(worker_with(Building(build)))
+    workers[0].work_once()
+    back = read(house, job)
+    assert (back.state, back.worker, back.crashes) == (State.QUEUED, None, 0)
+
+
+def test_what_a_worker_made_after_it_lost_the_job_does_not_count(house: House, worker_with: Make) -> None:
+    other = worker_with(worker="wrk_2")
+
+    def build(_: Scenario) -> Iterator[Step | Assembly]:
+        yield Begun("one")
+        with writing(house.engine) as connection:
+            assert sweep(connection, now=time.time() + 100) == 1
+        assert other.work_once()
+        yield make_assembly(b"too late")
+
+    job = add(house)
+    worker_with(Building(build)).work_once()
+    ended = read(house, job)
+    assert (ended.state, ended.attempt) == (State.SUCCEEDED, 2)
+    with reading(house.engine) as connection:
+        (file,) = list_artifacts(connection, job.model_id)
+    assert house.store.get(file.artifact.sha256) != b"too late"
+
+
+def test_an_assembly_whose_digest_is_wrong_is_not_delivered(house: House, worker_with: Make) -> None:
+    def build(_: Scenario) -> Iterator[Step | Assembly]:
+        right = make_assembly(b"right")
+        yield Assembly(
+            b"wrong", right.artifact, right.manifest, right.predicted, right.measured, right.limits_check
+        )
+
+    job = add(house)
+    worker_with(Building(build)).work_once()
+    assert read(house, job).state is State.FAILED
+
+
+def test_a_waiting_worker_takes_a_job_within_milliseconds_and_ends_when_told(
+    house: House, worker_with: Make
+) -> None:
+    begun = threading.Event()
+    times: list[float] = []
+
+    def build(_: Scenario) -> Iterator[Step | Assembly]:
+        times.append(time.time())
+        begun.set()
+        yield make_assembly(b"onnx")
+
+    worker = worker_with(Building(build))
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    delays: list[float] = []
+    try:
+        for number in range(5):
+            time.sleep(0.05)
+            job = add(house, name=str(number), deadline_s=60 + number, limits={"size_mb": 1 + number})
+            assert begun.wait(5.0)
+            begun.clear()
+            delays.append(times[-1] - job.created_at)
+    finally:
+        worker.stop()
+        thread.join(5.0)
+    assert not thread.is_alive()
+    assert sorted(delays)[2] < 0.1
+
+
+def test_the_fakes_of_these_tests_are_builders() -> None:
+    builder: Builder = Building()
+    steps: Any = builder.build(scenario())
+    assert isinstance(list(steps)[-1], Assembly)
