@@ -11,7 +11,6 @@ from service.db import reading
 from service.errors import Refused
 from service.house import House
 from service.http import demand_json, matches_etag
-from service.ids import is_id
 from service.models import StoredArtifact, get_artifact
 
 router = APIRouter()
@@ -22,19 +21,19 @@ FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/artifacts/{artifact_id}", response_class=Response, responses=FILE)
+@router.get("/artifacts/{artifact_id:id}", response_class=Response, responses=FILE)
 async def download_artifact(artifact_id: str, request: Request) -> Response:
     """Download a file."""
     return await _download(artifact_id, request)
 
 
-@router.head("/artifacts/{artifact_id}", response_class=Response)
+@router.head("/artifacts/{artifact_id:id}", response_class=Response)
 async def describe_artifact(artifact_id: str, request: Request) -> Response:
     """Read what a download would say of itself."""
     return await _download(artifact_id, request)
 
 
-@router.get("/artifacts/{artifact_id}/manifest", response_model=dict[str, object])
+@router.get("/artifacts/{artifact_id:id}/manifest", response_model=dict[str, object])
 async def read_manifest(artifact_id: str, request: Request) -> Response:
     """Read what is known of a file: task, input, limits, figures, and where it came from."""
     demand_json(request)
@@ -69,7 +68,7 @@ def _headers(stored: StoredArtifact) -> dict[str, str]:
 
 def _find(house: House, artifact_id: str) -> StoredArtifact:
     with reading(house.engine) as connection:
-        stored = get_artifact(connection, artifact_id) if is_id(artifact_id, "art") else None
+        stored = get_artifact(connection, artifact_id)
     if stored is None:
         raise Refused("not-found", "there is no such artifact")
     return stored

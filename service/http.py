@@ -5,16 +5,26 @@ import re
 from collections.abc import Collection, Mapping
 
 from pydantic import BaseModel
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
 from assembler.errors import FieldProblem
 from service.errors import Refused
-from service.ids import is_id
+from service.ids import FORM, is_id
 
 MAX_WAIT_S = 30.0
 DRAIN_FACTOR = 16
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
+
+
+class IdConvertor(StringConvertor):
+    """An id as part of an address: ``{job_id:id}``. What has another form is another address."""
+
+    regex = FORM
+
+
+register_url_convertor("id", IdConvertor())
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -4,7 +4,8 @@ import re
 import secrets
 import time
 
-_ID = re.compile(r"[a-z]{3}_[0-9a-f]{32}")
+FORM = r"[a-z]{3}_[0-9a-f]{32}"
+_ID = re.compile(FORM)
 
 
 def new_id(prefix: str) -> str:

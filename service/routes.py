@@ -25,7 +25,6 @@ from service.http import (
     query_wait_s,
     read_body,
 )
-from service.ids import is_id
 from service.jobs import Job, State, add_job, count_jobs, get_job, list_jobs
 from service.models import get_model, list_models
 from service.queue import places, queued_count
@@ -96,7 +95,7 @@ async def list_all_models(request: Request) -> Response:
     return json_response(await run_in_threadpool(_read_models, house, size, before))
 
 
-@router.get("/models/{model_id}", response_model=ModelView)
+@router.get("/models/{model_id:id}", response_model=ModelView)
 async def read_model(model_id: str, request: Request) -> Response:
     """Read one model: its scenario, figures and files. It is there once its job has succeeded."""
     demand_json(request)
@@ -119,7 +118,7 @@ async def list_all_jobs(request: Request) -> Response:
     return json_response(body)
 
 
-@router.get("/jobs/{job_id}", openapi_extra={"parameters": [WAIT]}, response_model=JobView)
+@router.get("/jobs/{job_id:id}", openapi_extra={"parameters": [WAIT]}, response_model=JobView)
 async def read_job(job_id: str, request: Request) -> Response:
     """Read one job; with ``?wait=N`` the answer waits for it to end."""
     demand_json(request)
@@ -152,7 +151,7 @@ def _job_response(body: JobView, status: int, headers: dict[str, str]) -> Respon
 
 def _read_job(house: House, job_id: str) -> JobView:
     with reading(house.engine) as connection:
-        job = get_job(connection, job_id) if is_id(job_id, "job") else None
+        job = get_job(connection, job_id)
         if job is None:
             raise Refused("not-found", "there is no such job")
         found = places(connection, [job.id]) if job.state is State.QUEUED else {}
@@ -173,7 +172,7 @@ def _read_jobs(house: House, state: State | None, size: int, before: str | None)
 
 def _read_model(house: House, model_id: str) -> ModelView:
     with reading(house.engine) as connection:
-        model = get_model(connection, model_id) if is_id(model_id, "mdl") else None
+        model = get_model(connection, model_id)
     if model is None:
         raise Refused("not-found", "there is no such model, or it is not made yet")
     return view_model(model)

@@ -1,0 +1,104 @@
+"""The demo: a model for an example scenario, made by the real service over a real socket."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnxruntime
+from rich.console import Console
+from rich.table import Table
+
+from service.errors import SettingInvalid
+from service.report import print_limits, print_phases, print_scenario
+
+SCENARIO: dict[str, Any] = {
+    "task": {"kind": "classification", "classes": ["Sneaker", "Bag", "Coat", "Sandal", "Shirt"]},
+    "device": "local",
+    "limits": {"latency_ms": 0.15, "memory_mb": 32, "size_mb": 1.0, "accuracy_min": 0.9},
+    "name": "demo",
+}
+READY_S = 60.0
+WAIT_S = 30
+SAMPLES = 8
+
+
+def run_demo(data_dir: Path) -> int:
+    """Start the service, post the example scenario, download and try the model; return the exit code."""
+    console = Console()
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--data-dir", str(data_dir)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            url = _url_of(server)
+            console.print(f"The service listens on {url}; its first start measures this machine.")
+            with httpx.Client(base_url=url, timeout=WAIT_S + 10) as client:
+                return _make_a_model(client, data_dir, console)
+        finally:
+            server.terminate()
+
+
+def _url_of(server: "subprocess.Popen[str]") -> str:
+    assert server.stderr is not None
+    for line in server.stderr:
+        if "listens on " in line:
+            return line.rsplit(" ", 1)[1].strip()
+        print(line, end="", file=sys.stderr)
+    raise SettingInvalid("the service did not start")
+
+
+def _make_a_model(client: httpx.Client, data_dir: Path, console: Console) -> int:
+    _wait_until_ready(client)
+    print_scenario(console, SCENARIO)
+    answer = client.post("/models", json=SCENARIO, headers={"Prefer": f"wait={WAIT_S}"})
+    job = answer.json()
+    if job.get("state") != "succeeded":
+        console.print_json(data=job)
+        return 1
+    print_phases(console, [(phase["name"], phase["duration_ms"]) for phase in job["phases"]])
+    result = job["result"]
+    print_limits(console, result["limits_check"], result["predicted"], result["measured"])
+    path = _download(client, result["artifacts"][0], data_dir / "downloads")
+    console.print(f"Downloaded to {path}")
+    _classify_samples(path, console)
+    return 0
+
+
+def _wait_until_ready(client: httpx.Client) -> None:
+    until = time.monotonic() + READY_S
+    while client.get("/readyz").status_code != 200:
+        if time.monotonic() > until:
+            raise SettingInvalid(f"the service was not ready within {READY_S:.0f} s")
+        time.sleep(0.2)
+
+
+def _download(client: httpx.Client, artifact: dict[str, Any], folder: Path) -> Path:
+    answer = client.get(f"/artifacts/{artifact['id']}").raise_for_status()
+    if hashlib.sha256(answer.content).hexdigest() != artifact["sha256"]:
+        raise SettingInvalid("the downloaded file does not have the digest that the job names")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{artifact['id']}.{artifact['format']}"
+    path.write_bytes(answer.content)
+    return path
+
+
+def _classify_samples(path: Path, console: Console) -> None:
+    """Run the file with plain onnxruntime on images that the supernet was not trained on."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    names, supernet = json.loads(metadata["classes"]), json.loads(metadata["supernet"])["name"]
+    folder = Path(str(resources.files("supernet"))) / "zoo" / supernet
+    vocabulary = json.loads((folder / "card.json").read_text())["classes"]
+    with np.load(folder / "images.npz") as archive:
+        images, labels = archive["validation_images"], archive["validation_labels"]
+    mine = [i for i, label in enumerate(labels) if vocabulary[label] in names][:SAMPLES]
+    (scores,) = session.run(None, {"image": images[mine].astype(np.float32)})
+    table = Table("Image", "Is", "Model says", "Score", title="Sample images", title_justify="left")
+    for index, row in zip(mine, scores, strict=True):
+        table.add_row(str(index), vocabulary[labels[index]], names[int(row.argmax())], f"{row.max():.3f}")
+    console.print(table)

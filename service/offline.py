@@ -1,0 +1,198 @@
+"""Commands that need no server: train, measure, generate."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.errors import SettingInvalid
+
+if TYPE_CHECKING:
+    from assembler.train import Progress, Trained
+
+offline = typer.Typer()
+
+DataDir = Annotated[
+    Path | None, typer.Option(help="Profiles are kept here. Default: NNF_DATA_DIR or ./nnfactory-data.")
+]
+
+
+@offline.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Numpy archive, or image folder with train/ and val/.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint folder to write; its name is the supernet's.")],
+    epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the training images.")] = 60.0,
+    batch: Annotated[int, typer.Option(min=8, help="Images of a step, over all processes.")] = 192,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="On CPU; each uses one thread.")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    flip: Annotated[bool, typer.Option(help="Mirrored images keep their label.")] = False,
+    shift_px: Annotated[int, typer.Option(min=0)] = 2,
+    erase: Annotated[float, typer.Option(min=0, max=1, help="Share of images with an erased square.")] = 0.25,
+    side_px: Annotated[int, typer.Option(min=16, max=64, help="For image folders.")] = 32,
+    channels: Annotated[int, typer.Option(help="For image folders: 1 gray, 3 RGB.")] = 3,
+    licence: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "unknown",
+    credit: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "",
+    pairs: Annotated[int, typer.Option(min=20, help="Models cut out to fit the accuracy predictor.")] = 1000,
+    work: Annotated[Path | None, typer.Option(help="State of the run. Default: runs/NAME.")] = None,
+) -> None:
+    """Train a supernet and its assembler; a run that was stopped is continued."""
+    import torch
+
+    from assembler.publish import Publication, publish
+    from assembler.train import Job, Trained
+    from assembler.train import train as run_training
+    from supernet.card import DataSource
+    from supernet.data import Augmentation, load_data
+    from supernet.design import small_design
+    from supernet.train import Recipe
+
+    if channels not in (1, 3):
+        raise typer.BadParameter("must be 1 or 3", param_hint="--channels")
+    images = load_data(data, side_px=side_px, channels=channels)
+    _, found_channels, height, width = images.train.images.shape
+    if height != width or height % 4 or not 16 <= height <= 64:
+        raise typer.BadParameter(
+            f"images are {height} x {width}; squares of 16 to 64 px, a multiple of 4, are needed",
+            param_hint="--data",
+        )
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    job = Job(
+        architecture=small_design(channels=found_channels, side_px=height),
+        data=images,
+        work=work or Path("runs") / out.name,
+        recipe=Recipe(
+            epochs=epochs, batch=batch, seed=seed, augmentation=Augmentation(shift_px, flip, erase)
+        ),
+        processes=1 if chosen == "cuda" else processes,
+        device=chosen,
+        pairs=pairs,
+    )
+    trained = _with_progress(run_training(job))
+    publication = Publication(
+        name=out.name,
+        source=DataSource(name=images.name, licence=licence, credit=credit),
+        command=shlex.join(["nnfactory", *sys.argv[1:]]),
+    )
+    assert isinstance(trained, Trained)
+    card = publish(job, trained, publication, out)
+    print(f"{out}: {len(card.classes)} classes, dense net {card.figures.dense_accuracy:.1%} on test images")
+
+
+@offline.command()
+def measure(data_dir: DataDir = None) -> None:
+    """Measure this machine for every supernet at hand, also where that was done before."""
+    from assembler.device import Profile, save_profile
+    from assembler.measure import measure_device
+    from service.settings import read_settings
+    from service.zoo import find_members, shipped_zoo
+
+    settings = read_settings(data_dir=data_dir)
+    for member in find_members((shipped_zoo(), *settings.supernets)):
+        for step in measure_device(member.card):
+            if isinstance(step, Profile):
+                path = save_profile(step, settings.data_dir)
+                print(
+                    f"\r{member.card.name}: {step.quality.duration_s:.1f} s, "
+                    f"mean error {step.quality.latency_mape:.1%}, kept in {path}"
+                )
+            else:
+                print(f"\r{member.card.name}: {step.done}/{step.total}", end="", file=sys.stderr, flush=True)
+
+
+@offline.command()
+def generate(
+    scenario: Annotated[str, typer.Argument(help="JSON file with a scenario; - reads standard input.")],
+    out: Annotated[Path, typer.Option(help="Model file to write; the manifest goes beside it.")] = Path(
+        "model.onnx"
+    ),
+    data_dir: DataDir = None,
+) -> None:
+    """Make one model without a server."""
+    from rich.console import Console
+
+    from assembler.artifact import Assembly
+    from assembler.assemble import Phase
+    from assembler.errors import Infeasible
+    from assembler.scenario import parse_scenario
+    from service.builder import load_builder
+    from service.report import print_diagnosis, print_limits, print_phases, print_scenario
+    from service.settings import read_settings
+
+    console = Console()
+    raw = sys.stdin.buffer.read() if scenario == "-" else _read(Path(scenario))
+    asked = parse_scenario(raw)
+    builder = load_builder(read_settings(data_dir=data_dir))
+    print_scenario(console, asked.model_dump(mode="json", exclude_none=True))
+    phases: list[tuple[str, float]] = []
+    assembly: Assembly | None = None
+    try:
+        for step in builder.build(asked):
+            if isinstance(step, Phase):
+                phases.append((step.name, time.monotonic()))
+            else:
+                assembly = step
+    except Infeasible as error:
+        print_diagnosis(console, error.diagnosis.model_dump(mode="json"))
+        raise typer.Exit(1) from None
+    assert assembly is not None
+    ends = [begun for _, begun in phases[1:]] + [time.monotonic()]
+    print_phases(
+        console, [(name, 1000 * (end - begun)) for (name, begun), end in zip(phases, ends, strict=True)]
+    )
+    print_limits(
+        console,
+        [check.model_dump(mode="json") for check in assembly.limits_check],
+        assembly.predicted.model_dump(),
+        assembly.measured.model_dump(),
+    )
+    write_whole(out, assembly.content)
+    manifest = out.with_suffix(".json")
+    write_whole(manifest, (json.dumps(assembly.manifest, indent=2) + "\n").encode())
+    print(f"{out} and {manifest}")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never half of one."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise SettingInvalid(f"cannot write {path}: {error.strerror}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingInvalid(f"cannot read {path}: {error.strerror}") from error
+
+
+def _with_progress(steps: "Iterator[Progress | Trained]") -> "Trained":
+    """Show a bar with the phase, the loss and the time left; return what the training made."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from assembler.train import Trained
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+    )
+    with Bar(*columns) as bar:
+        line = bar.add_task("training", total=None, loss=0.0)
+        for step in steps:
+            if isinstance(step, Trained):
+                return step
+            bar.update(line, description=step.phase, completed=step.step, total=step.total, loss=step.loss)
+    raise RuntimeError("training ended without a result")

@@ -1,0 +1,223 @@
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from assembler.artifact import Assembly, Diagnosis, Predicted
+from assembler.errors import Infeasible
+from assembler.scenario import Scenario
+from service.app import create_app
+from service.house import House
+from service.worker import Step, Worker
+from tests.service.making import BODY, Building, ask, body, make_assembly
+
+Make = Callable[..., Worker]
+
+
+def submit(app: FastAPI, headers: dict[str, str] | None = None, **changes: Any) -> httpx.Response:
+    return ask(app, "POST", "/models", json=body(**changes), headers=headers or {})
+
+
+def test_a_scenario_is_accepted_as_a_queued_job(app: FastAPI) -> None:
+    response = submit(app, name="dock 3")
+    job = response.json()
+    assert response.status_code == 202
+    assert response.headers["location"] == f"/jobs/{job['id']}" == job["links"]["self"]
+    assert int(response.headers["retry-after"]) >= 1
+    assert "preference-applied" not in response.headers
+    assert (job["state"], job["done"], job["attempt"], job["progress"]) == ("queued", False, 0, 0.0)
+    assert job["queue"]["position"] == 0
+    assert job["queue"]["eta_s"] > 0
+    assert job["scenario"]["name"] == "dock 3"
+    assert job["scenario"]["limits"]["latency_percentile"] == 50
+    assert job["created_at"].endswith("Z")
+    assert {
+        job[name] for name in ("started_at", "finished_at", "result", "error", "phase", "reused_from")
+    } == {None}
+
+
+def test_a_job_leads_to_its_model_and_file(app: FastAPI, worker_with: Make) -> None:
+    posted = submit(app, name="dock 3").json()
+    assert ask(app, "GET", posted["links"]["model"]).status_code == 404
+    worker_with().work_once()
+    job = ask(app, "GET", posted["links"]["self"]).json()
+    assert (job["state"], job["done"], job["progress"], job["error"]) == ("succeeded", True, 1.0, None)
+    assert [phase["state"] for phase in job["phases"]] == ["succeeded"] * 3
+    assert job["queue"] is None
+    model = ask(app, "GET", job["links"]["model"]).json()
+    assert (model["id"], model["job_id"], model["name"]) == (job["model_id"], job["id"], "dock 3")
+    assert model["artifacts"] == job["result"]["artifacts"]
+    assert model["limits_check"] == job["result"]["limits_check"]
+    assert model["scenario_digest"] == job["scenario_digest"]
+    assert ask(app, "GET", "/models").json()["models"] == [model]
+
+
+def test_a_job_that_is_done_has_no_retry_after(app: FastAPI, worker_with: Make) -> None:
+    path = submit(app).headers["location"]
+    assert "retry-after" in ask(app, "GET", path).headers
+    worker_with().work_once()
+    assert "retry-after" not in ask(app, "GET", path).headers
+
+
+def test_a_failed_job_carries_the_problem_with_its_diagnosis(app: FastAPI, worker_with: Make) -> None:
+    figures = Predicted(latency_ms=0.1, memory_mb=1, size_mb=0.1, accuracy=0.5)
+    diagnosis = Diagnosis(feasible=False, binding=("latency_ms",), best_possible=figures, nearest=())
+
+    def build(_: Scenario) -> Iterator[Step | Assembly]:
+        raise Infeasible(diagnosis)
+        yield
+
+    posted = submit(app)
+    worker_with(Building(build)).work_once()
+    job = ask(app, "GET", posted.headers["location"]).json()
+    assert (job["state"], job["done"], job["result"]) == ("failed", True, None)
+    error = job["error"]
+    assert (error["code"], error["fault"], error["status"]) == ("scenario-infeasible", "user", 422)
+    assert error["diagnosis"] == diagnosis.model_dump(mode="json")
+    assert error["request_id"] == posted.headers["x-request-id"]
+    assert ask(app, "GET", job["links"]["model"]).status_code == 404
+
+
+def test_a_model_has_an_entity_tag(app: FastAPI, worker_with: Make) -> None:
+    path = submit(app).json()["links"]["model"]
+    worker_with().work_once()
+    first = ask(app, "GET", path)
+    assert first.headers["etag"].startswith('"')
+    again = ask(app, "GET", path, headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+
+
+def working(worker: Worker) -> threading.Thread:
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    return thread
+
+
+def build_slowly(_: Scenario) -> Iterator[Step | Assembly]:
+    time.sleep(0.3)
+    yield make_assembly(b"onnx")
+
+
+def test_a_client_that_prefers_to_wait_gets_the_ended_job(app: FastAPI, worker_with: Make) -> None:
+    worker = worker_with(Building(build_slowly))
+    thread = working(worker)
+    try:
+        response = submit(app, {"prefer": "wait=20"})
+    finally:
+        worker.stop()
+        thread.join(5)
+    assert response.status_code == 201
+    assert response.headers["preference-applied"] == "wait=20"
+    assert response.json()["state"] == "succeeded"
+    assert response.headers["location"] == f"/jobs/{response.json()['id']}"
+    assert "retry-after" not in response.headers
+
+
+def test_a_client_that_preferred_to_wait_in_vain_gets_the_job_as_it_stands(app: FastAPI) -> None:
+    started = time.perf_counter()
+    response = submit(app, {"prefer": "wait=0.2"})
+    assert time.perf_counter() - started >= 0.2
+    assert (response.status_code, response.json()["state"]) == (202, "queued")
+    assert response.headers["preference-applied"] == "wait=0.2"
+
+
+def test_reading_a_job_can_wait_for_its_end(app: FastAPI, worker_with: Make) -> None:
+    path = submit(app).headers["location"]
+    worker = worker_with(Building(build_slowly))
+    thread = working(worker)
+    try:
+        assert ask(app, "GET", f"{path}?wait=20").json()["state"] == "succeeded"
+    finally:
+        worker.stop()
+        thread.join(5)
+    started = time.perf_counter()
+    assert ask(app, "GET", f"{path}?wait=20").json()["done"]
+    assert time.perf_counter() - started < 5
+
+
+def test_jobs_are_listed_in_pages_with_counts(app: FastAPI, worker_with: Make) -> None:
+    for number in range(5):
+        submit(app, limits={"size_mb": 1 + number})
+        time.sleep(0.002)
+    worker_with().work_once()
+    first = ask(app, "GET", "/jobs?page_size=2").json()
+    assert first["counts"]["queued"] == 4
+    assert first["counts"]["succeeded"] == 1
+    assert first["counts"]["failed"] == 0
+    seen = first["jobs"]
+    page = first
+    while page["next_page_token"]:
+        page = ask(app, "GET", f"/jobs?page_size=2&page_token={page['next_page_token']}").json()
+        seen = seen + page["jobs"]
+    assert [job["scenario"]["limits"]["size_mb"] for job in seen] == [5, 4, 3, 2, 1]
+    assert [job["queue"] and job["queue"]["position"] for job in seen] == [3, 2, 1, 0, None]
+    queued = ask(app, "GET", "/jobs?state=queued").json()
+    assert [job["state"] for job in queued["jobs"]] == ["queued"] * 4
+
+
+def test_models_are_listed_in_pages(app: FastAPI, worker_with: Make) -> None:
+    worker = worker_with()
+    for number in range(3):
+        submit(app, limits={"size_mb": 1 + number})
+        time.sleep(0.002)
+        worker.work_once()
+    first = ask(app, "GET", "/models?page_size=2").json()
+    last = ask(app, "GET", f"/models?page_size=2&page_token={first['next_page_token']}").json()
+    found = [model["scenario"]["limits"]["size_mb"] for model in first["models"] + last["models"]]
+    assert (found, last["next_page_token"]) == ([3, 2, 1], None)
+
+
+def test_a_full_queue_takes_no_more(house: House) -> None:
+    small = replace(house, settings=replace(house.settings, queue_limit=2))
+    app = create_app(small)
+    submit(app)
+    submit(app)
+    response = submit(app)
+    assert (response.status_code, response.json()["code"]) == (503, "queue-full")
+    assert int(response.headers["retry-after"]) > 0
+    assert ask(app, "GET", "/jobs").json()["counts"]["queued"] == 2
+
+
+def test_a_hundred_clients_at_once_are_all_answered(app: FastAPI) -> None:
+    async def storm() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://house") as client:
+            return await asyncio.gather(*(client.post("/models", json=BODY) for _ in range(100)))
+
+    responses = asyncio.run(storm())
+    assert {response.status_code for response in responses} == {202}
+    assert len({response.json()["id"] for response in responses}) == 100
+
+
+@pytest.mark.parametrize("path", ["/supernets", "/supernets?device=local"])
+def test_a_supernet_says_what_it_recognises_and_is_fed(app: FastAPI, path: str) -> None:
+    (supernet,) = ask(app, "GET", path).json()["supernets"]
+    assert (supernet["name"], supernet["kind"]) == ("clothes", "classification")
+    assert supernet["classes"] == ["coat", "bag", "sneaker", "boot"]
+    assert supernet["input"] == {"channels": 1, "height": 16, "width": 16}
+    assert supernet["dense"] == {"latency_ms": None, "memory_mb": None, "size_mb": None, "accuracy": 0.5}
+    assert supernet["card"]["digest"].startswith("sha256:")
+
+
+def test_figures_on_an_unknown_device_are_refused(app: FastAPI) -> None:
+    response = ask(app, "GET", "/supernets?device=toaster")
+    assert (response.status_code, response.json()["code"]) == (422, "unknown-device")
+
+
+def test_tasks_and_devices_are_listed(app: FastAPI) -> None:
+    (task,) = ask(app, "GET", "/tasks").json()["tasks"]
+    assert task == {
+        "kind": "classification",
+        "supernet": "clothes",
+        "classes": ["coat", "bag", "sneaker", "boot"],
+    }
+    devices = ask(app, "GET", "/devices").json()["devices"]
+    local = ask(app, "GET", "/devices/local").json()
+    assert local in devices
+    assert (local["name"], local["profiles"]) == ("local", {"clothes": None})
