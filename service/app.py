@@ -26,6 +26,7 @@ from service.house import House
 from service.ids import new_id
 from service.queue import needs_sweep, sweep
 from service.schemas import ProblemView
+from supernet.errors import CheckpointDamaged
 
 ROUTERS: tuple[APIRouter, ...] = (routes.router, downloads.router, offers.router, health.router)
 PROBLEM = "application/problem+json"
@@ -105,8 +106,8 @@ async def _load(house: House) -> None:
     """Load what checks need once the process already answers."""
     try:
         await run_in_threadpool(house.catalog.load)
-    except Exception:
-        log.exception("the supernets' estimators could not be loaded; the first check tries again")
+    except CheckpointDamaged as error:
+        log.error("%s", error)
 
 
 async def _keep_sweeping(house: House) -> None:

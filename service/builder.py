@@ -1,16 +1,20 @@
 """The builder of the worker process: loads torch, the checkpoints, and the profile of this machine."""
 
+import sys
+import time
 from collections.abc import Iterator, Mapping
 
 import torch
 
 from assembler.artifact import Assembly
 from assembler.assemble import Phase, assemble
+from assembler.device import DEVICES, Device
+from assembler.measure import Progress, ensure_profile
 from assembler.scenario import Scenario
 from service.catalog import Catalog
 from service.errors import Refused
 from service.settings import Settings
-from service.zoo import find_members, shipped_zoo
+from service.zoo import Member, find_members, shipped_zoo
 from supernet.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -47,14 +51,32 @@ def load_builder(settings: Settings) -> LocalBuilder:
 
     Raises:
         CheckpointDamaged, DataInvalid, ProfileDamaged: a file is not as it must be.
+        MeasurementFailed: models cannot be run here now.
     """
     members = find_members((shipped_zoo(), *settings.supernets))
     catalog = Catalog(settings.data_dir, members)
     device = _torch_device(settings.torch_device)
     checkpoints = {one.card.name: load_checkpoint(one.folder, settings.datasets, device) for one in members}
-    # PROFILE
+    for one in members:
+        for target in DEVICES:
+            if target.measured_here:
+                _measure(one, target, settings)
     catalog.load()
     return LocalBuilder(catalog, checkpoints)
+
+
+def _measure(member: Member, device: Device, settings: Settings) -> None:
+    """Measure a device for a supernet unless that was done, with a line of progress on stderr."""
+    started, said = time.monotonic(), -1
+    name = f"measuring {device.name} for {member.card.name}"
+    for step in ensure_profile(member.card, settings.data_dir, device):
+        if isinstance(step, Progress):
+            quarter = int(4 * step.done / step.total)
+            if quarter > said:
+                said = quarter
+                print(f"{name}: {25 * quarter} %", file=sys.stderr, flush=True)
+        elif said >= 0:
+            print(f"{name}: done in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
 def _torch_device(setting: str) -> str:

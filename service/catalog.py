@@ -14,6 +14,7 @@ from assembler.scenario import Scenario, did_you_mean, resolve, scenario_digest
 from service.errors import Refused
 from service.zoo import Member
 from supernet.card import Card
+from supernet.errors import CheckpointDamaged
 from supernet.gates import full_gates
 
 RETRY_S = 2
@@ -41,12 +42,16 @@ class Catalog:
                 self.profile(device, member.card)
 
     def load(self) -> None:
-        """Load what a check needs, so that the first one is as fast as the others."""
+        """Load what a check needs, so that the first one is as fast as the others.
+
+        Raises:
+            CheckpointDamaged: the networks that predict cannot be loaded.
+        """
         with self._lock:
             self._toolchain = toolchain()
             for member in self.members:
                 if member.card.name not in self._estimators:
-                    self._estimators[member.card.name] = Estimator(member.folder, member.card)
+                    self._estimators[member.card.name] = _load_estimator(member)
 
     def card(self, scenario: Scenario) -> Card:
         """Return the Card a scenario is cut out of.
@@ -128,3 +133,10 @@ class Catalog:
             "size_mb": round(cost.size_mb, 4),
             "accuracy": accuracy,
         }
+
+
+def _load_estimator(member: Member) -> Estimator:
+    try:
+        return Estimator(member.folder, member.card)
+    except Exception as error:  # the runtime's errors have no base of their own
+        raise CheckpointDamaged(member.folder, "its assembler cannot be loaded") from error

@@ -84,19 +84,23 @@ def migrate(data_dir: DataDir = None) -> None:
     _run(run)
 
 
-def _run(command: Callable[[], int]) -> None:
+def exit_code(command: Callable[[], int]) -> int:
     """Run a command; what the user can mend is said in one sentence, not in a traceback."""
-    from assembler.errors import AssemblerError
+    from assembler.errors import AssemblerError, MeasurementFailed
     from service.errors import ServiceError
     from supernet.errors import SupernetError
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        code = command()
+        return command()
     except (AssemblerError, ServiceError, SupernetError) as error:
         print(f"nnfactory: {error}", file=sys.stderr)
-        code = EXIT_UNUSABLE
-    raise typer.Exit(code)
+        # What could not be measured this time may be measured the next.
+        return 1 if isinstance(error, MeasurementFailed) else EXIT_UNUSABLE
+
+
+def _run(command: Callable[[], int]) -> None:
+    raise typer.Exit(exit_code(command))
 
 
 if __name__ == "__main__":

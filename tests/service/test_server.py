@@ -1,0 +1,168 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.making import body, write_member
+from tests.service.process import ROOT, House, running, wait_until
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    return write_member(tmp_path / "zoo" / "clothes").parent
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def submit(house: House, name: str, wait_s: int = 0) -> dict[str, Any]:
+    headers = {"prefer": f"wait={wait_s}"} if wait_s else {}
+    response = house.client.post("/models", json=body(name=name, labels={"n": name}), headers=headers)
+    assert response.status_code in (201, 202)
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def follow(house: House, job: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = house.client.get(f"/jobs/{job['id']}?wait=30").json()
+    return found
+
+
+def is_running(house: House, job: dict[str, Any]) -> bool:
+    return bool(house.client.get(f"/jobs/{job['id']}").json()["phase"] == "assembling")
+
+
+def test_a_job_is_done_and_everything_ends_in_order_on_a_signal(data_dir: Path, zoo: Path) -> None:
+    with running(data_dir, zoo) as house:
+        house.wait_ready()
+        job = submit(house, "quick", wait_s=20)
+        assert (job["state"], job["attempt"]) == ("succeeded", 1)
+        content = house.client.get(f"/artifacts/{job['result']['artifacts'][0]['id']}").content
+        assert len(content) == job["result"]["artifacts"][0]["bytes"]
+        workers = house.worker_pids()
+        assert len(workers) == 1
+        house.process.send_signal(signal.SIGTERM)
+        assert house.process.wait(20) == 0
+        assert house.worker_pids() == []
+
+
+def test_a_client_that_waits_is_answered_when_the_service_ends(data_dir: Path, zoo: Path) -> None:
+    with running(data_dir, zoo) as house:
+        house.wait_ready()
+        job = submit(house, "slow")
+        wait_until(lambda: is_running(house, job))
+        ending = subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -TERM {house.process.pid}"])
+        assert follow(house, job)["done"] is False
+        assert house.process.wait(20) == 0
+        ending.wait()
+
+
+def test_jobs_survive_the_death_of_everything(data_dir: Path, zoo: Path) -> None:
+    with running(data_dir, zoo) as house:
+        house.wait_ready()
+        job, waiting = submit(house, "slow"), submit(house, "waiting")
+        wait_until(lambda: is_running(house, job))
+        house.kill_everything()
+    with running(data_dir, zoo) as house:
+        ended, other = follow(house, job), follow(house, waiting)
+        assert (ended["state"], ended["attempt"]) == ("succeeded", 2)
+        assert other["state"] == "succeeded"
+        assert house.client.get(f"/artifacts/{ended['result']['artifacts'][0]['id']}").status_code == 200
+
+
+def test_a_killed_worker_is_replaced_and_its_job_finished_while_the_service_answers(
+    data_dir: Path, zoo: Path
+) -> None:
+    with running(data_dir, zoo) as house:
+        house.wait_ready()
+        job = submit(house, "slow")
+        wait_until(lambda: is_running(house, job))
+        (worker,) = house.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        assert house.client.get("/healthz").status_code == 200
+        ended = follow(house, job)
+        assert (ended["state"], ended["attempt"]) == ("succeeded", 2)
+        assert house.worker_pids() != [worker]
+
+
+def test_a_scenario_that_crashes_its_worker_three_times_ends_poisoned_and_others_go_on(
+    data_dir: Path, zoo: Path
+) -> None:
+    with running(data_dir, zoo) as house:
+        poison = submit(house, "crash")
+        ended = follow(house, poison)
+        assert (ended["state"], ended["error"]["code"], ended["attempt"]) == ("failed", "poisoned", 3)
+        assert submit(house, "quick", wait_s=30)["state"] == "succeeded"
+
+
+def test_a_worker_does_not_outlive_its_service(data_dir: Path, zoo: Path) -> None:
+    with running(data_dir, zoo) as house:
+        house.wait_ready()
+        house.process.kill()
+        house.process.wait()
+        wait_until(lambda: house.worker_pids() == [], timeout_s=10)
+
+
+def test_a_worker_that_can_never_work_ends_the_service_with_one_sentence(data_dir: Path, zoo: Path) -> None:
+    data_dir.mkdir()
+    (data_dir / "unusable").touch()
+    with running(data_dir, zoo) as house:
+        assert house.process.wait(30) == 2
+        assert house.process.stderr is not None
+        said = house.process.stderr.read()
+        assert "its weights are not there" in said
+        assert "Traceback" not in said
+
+
+def command(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", *words],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_damaged_checkpoint_stops_the_start_with_one_sentence(data_dir: Path, zoo: Path) -> None:
+    (zoo / "clothes" / "weights.safetensors").write_bytes(b"torn")
+    ended = command("serve", "--port", "0", "--data-dir", str(data_dir), NNF_SUPERNETS=str(zoo))
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "is damaged: weights.safetensors does not match" in ended.stderr
+
+
+def test_a_damaged_profile_stops_the_start_with_one_sentence(data_dir: Path, zoo: Path) -> None:
+    from assembler.device import profile_path
+    from supernet.card import load_card
+
+    path = profile_path(data_dir, "local", load_card(zoo / "clothes").digest)
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    ended = command("serve", "--port", "0", "--data-dir", str(data_dir), NNF_SUPERNETS=str(zoo))
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "profile" in ended.stderr
+    assert "is damaged" in ended.stderr
+
+
+def test_an_open_host_is_refused_with_one_sentence(data_dir: Path) -> None:
+    ended = command("api", "--host", "0.0.0.0", "--data-dir", str(data_dir))
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "NNF_AUTH=off" in ended.stderr
+
+
+def test_a_port_that_is_taken_is_refused_with_one_sentence(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = command("api", "--port", str(port), "--data-dir", str(data_dir))
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "cannot listen" in ended.stderr
