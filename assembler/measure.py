@@ -1,0 +1,249 @@
+"""Measure: latency and memory of a model file, and the Profile of this machine.
+
+All models run in a process of their own (``stopwatch.py`` says how), never in the caller's.
+Legend: L blocks, M modules of a block.
+"""
+
+import atexit
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import numpy as np
+
+from assembler.compile.onnx import build
+from assembler.cost import peak_activation_bytes
+from assembler.device import (
+    LOCAL,
+    Device,
+    Profile,
+    Quality,
+    is_current,
+    load_profile,
+    profile_path,
+    save_profile,
+    this_machine,
+)
+from assembler.fit import fit_latency, fit_memory, mape_of, margin_of, within_tenth
+from assembler.meter import Meter
+from assembler.plan import Counts, Plan, make_plan
+from assembler.subnet import random_subnet
+from supernet.card import Card, ImageInput
+
+T = TypeVar("T")
+
+MODEL_TIMEOUT_S = 60.0
+NETS_TIMEOUT_S = 300.0
+NETS_BUDGET_S = 5.0
+NETS_ROUNDS = (4, 40)
+# Noise only ever adds: of two tries, some time apart, the lower latency counts.
+TRIES = 2
+# How a profile's time is shared out, in percent: building nets, timing them in turns, trying the others.
+BUILD, TURNS, TRIALS = 6, 64, 30
+
+Steps = Generator[float, None, T]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMeasurement:
+    """What one model file took: ``latency_ms`` batch 1 at the percentile asked for, ``memory_mb`` at its peak."""
+
+    latency_ms: float
+    memory_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a profile is: ``done`` of ``total`` parts of about equal duration."""
+
+    done: float
+    total: float = 100.0
+
+
+_shared = Meter()
+atexit.register(_shared.close)
+
+
+def measure_model(
+    content: bytes | Path,
+    image: ImageInput,
+    *,
+    threads: int = 1,
+    percentile: float = 50,
+    timeout_s: float = MODEL_TIMEOUT_S,
+    meter: Meter | None = None,
+) -> ModelMeasurement:
+    """Run a model in a clean process and return what it took.
+
+    Latency is wall time of one image; the percentile is taken within short blocks of runs, then the lower
+    quartile of the blocks, so that a busy machine and a quiet one give the same figure. Memory is how far the
+    resident memory of the process rises, at its peak, from before the model is loaded until after its runs;
+    the code of the runtime is resident before.
+
+    Args:
+        content: an ONNX file or its bytes.
+        image: its input.
+        threads: that the runtime computes with.
+        percentile: of the runs, 1..99.
+        timeout_s: after which the measurement is given up.
+        meter: the process that measures; None takes one that all callers share.
+
+    Raises:
+        MeasurementFailed: the model cannot be loaded or run, ends its process, or takes too long.
+    """
+    if isinstance(content, bytes):
+        with TemporaryDirectory(prefix="nnfactory-") as folder:
+            path = Path(folder) / "model.onnx"
+            path.write_bytes(content)
+            return measure_model(
+                path, image, threads=threads, percentile=percentile, timeout_s=timeout_s, meter=meter
+            )
+    request = {
+        "do": "model",
+        "path": str(content),
+        "shape": [image.channels, image.height, image.width],
+        "threads": threads,
+        "percentile": percentile,
+    }
+    *_, last = (meter or _shared).ask(request, timeout_s=timeout_s)
+    return ModelMeasurement(**last["result"])
+
+
+def ensure_profile(card: Card, data_dir: Path, device: Device = LOCAL) -> Iterator[Progress | Profile]:
+    """Yield progress while the device is measured for a supernet, and last its Profile, saved.
+
+    A saved profile that is still current is all that is yielded.
+
+    Raises:
+        ProfileDamaged: there is a file for it that is not a whole profile.
+        MeasurementFailed: models cannot be run here.
+    """
+    path = profile_path(data_dir, device.name, card.digest)
+    if path.exists():
+        profile = load_profile(path, card.architecture)
+        if is_current(profile, card, device):
+            yield profile
+            return
+    for step in measure_device(card, device):
+        if isinstance(step, Profile):
+            save_profile(step, data_dir)
+        yield step
+
+
+def measure_device(card: Card, device: Device = LOCAL, *, seed: int = 0) -> Iterator[Progress | Profile]:
+    """Yield progress while this machine is measured, and last the Profile.
+
+    Nets with random weights are timed in turns: a reference, every block with every count of modules while
+    the others stay at the reference, and random nets. The differences to the reference are the table; the
+    random nets set its scale. Other random nets, each in a process of its own as a finished model is, show how
+    well they are foretold and set the margins.
+
+    Args:
+        card: the supernet.
+        device: what the profile is for.
+        seed: of the random nets.
+
+    Raises:
+        MeasurementFailed: models cannot be run here.
+    """
+    start, plan, image = time.monotonic(), make_plan(card.architecture, seed), card.architecture.input
+    with TemporaryDirectory(prefix="nnfactory-") as folder, Meter() as meter:
+        build_all = _build((*plan.nets, *plan.tried), card, Path(folder))
+        paths = yield from _reported(build_all, 0, BUILD)
+        timed, tried = paths[: len(plan.nets)], paths[len(plan.nets) :]
+        latencies = yield from _reported(_take_turns(timed, image, device, meter), BUILD, TURNS)
+        trials = yield from _reported(_try(tried, image, device, meter), BUILD + TURNS, TRIALS)
+        sizes = [path.stat().st_size for path in tried]
+    yield _profile(card, device, plan, latencies, trials, sizes, time.monotonic() - start)
+
+
+def _reported(steps: Steps[T], start: float, width: float) -> Generator[Progress, None, T]:
+    """Turn the share that is done of one part into progress of the whole, and return what the part returns."""
+    while True:
+        try:
+            share = next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        yield Progress(start + width * share)
+
+
+def _build(nets: Sequence[Counts], card: Card, folder: Path) -> Steps[list[Path]]:
+    """Write a net with random weights for each of some counts and return the files."""
+    paths = []
+    for index, counts in enumerate(nets):
+        subnet = random_subnet(card.architecture, counts, len(card.classes), seed=index)
+        paths.append(folder / f"{index}.onnx")
+        paths[-1].write_bytes(build(subnet, card.architecture.input))
+        yield len(paths) / len(nets)
+    return paths
+
+
+def _take_turns(paths: Sequence[Path], image: ImageInput, device: Device, meter: Meter) -> Steps[list[float]]:
+    """Time nets in turns and return their latencies in ms."""
+    request = {
+        "do": "nets",
+        "paths": [str(path) for path in paths],
+        "shape": [image.channels, image.height, image.width],
+        "threads": device.threads,
+        "rounds": NETS_ROUNDS,
+        "budget_s": NETS_BUDGET_S,
+    }
+    latencies: list[float] = []
+    for message in meter.ask(request, timeout_s=NETS_TIMEOUT_S):
+        if "result" in message:
+            latencies = message["result"]
+        else:
+            yield message["round"] / message["rounds"]
+    return latencies
+
+
+def _try(
+    paths: Sequence[Path], image: ImageInput, device: Device, meter: Meter
+) -> Steps[list[ModelMeasurement]]:
+    """Measure nets as finished models are measured, the whole list several times, and return the best of each."""
+    found: list[ModelMeasurement] = []
+    for index in range(TRIES * len(paths)):
+        found.append(measure_model(paths[index % len(paths)], image, threads=device.threads, meter=meter))
+        yield len(found) / (TRIES * len(paths))
+    tries = [found[index :: len(paths)] for index in range(len(paths))]
+    return [ModelMeasurement(min(t.latency_ms for t in of), max(t.memory_mb for t in of)) for of in tries]
+
+
+def _profile(
+    card: Card,
+    device: Device,
+    plan: Plan,
+    latencies: Sequence[float],
+    trials: Sequence[ModelMeasurement],
+    sizes: Sequence[int],
+    duration_s: float,
+) -> Profile:
+    """Fit what was measured."""
+    fitted = np.array(latencies[len(latencies) - len(plan.fitted) :])
+    latency = fit_latency(plan.table(latencies), plan.fitted, fitted)
+    foretold = np.array([latency.predict_ms(counts) for counts in plan.tried])
+    errors = np.array([trial.latency_ms for trial in trials]) / foretold - 1
+    activations = [peak_activation_bytes(card.architecture, counts) for counts in plan.tried]
+    memory, memory_errors = fit_memory(sizes, activations, np.array([trial.memory_mb for trial in trials]))
+    return Profile(
+        device=device.name,
+        machine=this_machine(),
+        threads=device.threads,
+        supernet=card.digest,
+        measured_at=datetime.now(UTC),
+        latency=latency.model_copy(update={"margin": margin_of(errors)}),
+        memory=memory,
+        quality=Quality(
+            nets=len(trials),
+            latency_mape=mape_of(errors),
+            latency_within_tenth=within_tenth(errors),
+            memory_nets=len(trials),
+            memory_mape=mape_of(memory_errors),
+            duration_s=duration_s,
+        ),
+    )

@@ -1,0 +1,88 @@
+"""Plan: which nets are measured to know a device, and what their latencies say of each block.
+
+Legend: L blocks, M modules of a block. Counts are modules on in each block, L numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from supernet.card import Architecture
+from supernet.gates import full_gates
+
+Counts = tuple[int, ...]
+
+# In a block of more modules some counts are measured; those between follow a straight line.
+MOST_COUNTS = 9
+FITTED_NETS = 16
+TRIED_NETS = 12
+DRAWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The nets to measure.
+
+    ``counts[l]`` are the counts of block l that are measured, ascending from 0 to M, every other block being
+    at the ``reference``. ``fitted`` are random nets that scale the sum over blocks; ``tried``, which the fit never
+    sees, show how well nets are foretold.
+    """
+
+    counts: tuple[tuple[int, ...], ...]
+    reference: Counts
+    fitted: tuple[Counts, ...]
+    tried: tuple[Counts, ...]
+
+    @property
+    def nets(self) -> tuple[Counts, ...]:
+        """All nets that are timed in turns, the reference first, those fitted last."""
+        changed = [
+            (*self.reference[:block], n, *self.reference[block + 1 :])
+            for block, counts in enumerate(self.counts)
+            for n in counts
+            if n != self.reference[block]
+        ]
+        return (self.reference, *changed, *self.fitted)
+
+    def table(self, latencies: Sequence[float]) -> list[list[float]]:
+        """Return what every block adds to the reference with 0..M modules on, in the unit of ``latencies``.
+
+        Args:
+            latencies: of ``nets``, in their order.
+        """
+        base, *rest = latencies
+        changed = iter(rest)
+        rows = []
+        for block, counts in enumerate(self.counts):
+            found = [0.0 if n == self.reference[block] else next(changed) - base for n in counts]
+            rows.append([float(v) for v in np.interp(range(counts[-1] + 1), counts, found)])
+        return rows
+
+
+def make_plan(architecture: Architecture, seed: int) -> Plan:
+    """Return the plan for a supernet; the seed chooses the random nets."""
+    draw = np.random.default_rng(seed)
+    counts = tuple(_measured_counts(block.modules) for block in architecture.blocks)
+    ends = (tuple(0 for _ in architecture.blocks), full_gates(architecture).counts)
+    drawn = dict.fromkeys(random_counts(architecture, draw) for _ in range(DRAWS))
+    nets = tuple(net for net in drawn if net not in ends)
+    return Plan(
+        counts=counts,
+        reference=tuple(row[len(row) // 2] for row in counts),
+        # A supernet of a single module has no net between its ends.
+        fitted=nets[:FITTED_NETS] or ends,
+        tried=(*ends, *nets[FITTED_NETS : FITTED_NETS + TRIED_NETS - len(ends)]),
+    )
+
+
+def random_counts(architecture: Architecture, draw: np.random.Generator) -> Counts:
+    """Return random counts, from hardly any module to nearly all with equal chance."""
+    share = draw.random()
+    return tuple(int(draw.binomial(block.modules, share)) for block in architecture.blocks)
+
+
+def _measured_counts(modules: int) -> tuple[int, ...]:
+    steps: npt.NDArray[np.float64] = np.linspace(0, modules, min(modules + 1, MOST_COUNTS))
+    return tuple(int(n) for n in steps.round())

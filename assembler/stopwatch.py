@@ -1,0 +1,160 @@
+"""Stopwatch: how the time and the memory of a model are taken, in the process that this is called in.
+
+Latency: a few runs to warm up, then short blocks of runs. A block's figure is a percentile of its runs, the
+model's figure the lower quartile of its blocks: what the model needs, not what other programs take from it,
+as long as a quarter of the blocks is left alone.
+Memory: how far the process's resident memory rises, at its peak, above what it was before the model is
+loaded. The runtime's own code, which all models share and the first would have to pay for, is read in before.
+"""
+
+import ctypes
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+WARM_UP_RUNS = 5
+WARM_UP_S = 0.005
+BLOCK_S = 0.003
+BLOCKS = 8
+MOST_BLOCKS = 64
+PATIENCE_S = 0.25
+# Blocks agree when their lower quartile is this near to the fastest one, relative.
+AGREEMENT = 0.02
+MOST_RUNS = 200
+QUARTILE = 25
+TURN_S = 0.0015
+
+Message = dict[str, Any]
+Image = dict[str, npt.NDArray[np.float32]]
+Model = tuple[onnxruntime.InferenceSession, Image]
+
+
+def measure_model(request: Message) -> Iterator[Message]:
+    """Yield ``latency_ms`` and ``memory_mb`` of one model.
+
+    Args:
+        request: ``path``, ``shape`` of the image, ``threads``, ``percentile`` 1..99.
+    """
+    image = picture(request["shape"])
+    read_code()
+    before = resident_kb("VmRSS")
+    session, feed = open_model(request["path"], request["threads"], image)
+    for _ in range(WARM_UP_RUNS):
+        session.run(None, feed)
+    latency = time_model(session, feed, request["percentile"])
+    yield {"result": {"latency_ms": latency, "memory_mb": (resident_kb("VmHWM") - before) * 1024 / 1e6}}
+
+
+def time_model(session: onnxruntime.InferenceSession, feed: Image, percentile: float) -> float:
+    """Return the latency of a model in ms; more blocks are run while they disagree and patience lasts."""
+    warm: list[float] = []
+    start = time.perf_counter()
+    while len(warm) < WARM_UP_RUNS or time.perf_counter() - start < WARM_UP_S:
+        warm.append(time_block(session, feed, 1, 50))
+    least = max(7, math.ceil(1.5 / (1 - percentile / 100)))
+    runs = min(max(least, round(BLOCK_S * 1e3 / min(warm))), MOST_RUNS)
+    blocks: list[float] = []
+    start = time.perf_counter()
+    while True:
+        blocks.append(time_block(session, feed, runs, percentile))
+        figure = float(np.percentile(blocks, QUARTILE))
+        agreed = figure <= min(blocks) * (1 + AGREEMENT)
+        tired = len(blocks) == MOST_BLOCKS or time.perf_counter() - start > PATIENCE_S
+        if len(blocks) >= BLOCKS and (agreed or tired):
+            return figure
+
+
+def measure_nets(request: Message) -> Iterator[Message]:
+    """Yield ``round`` of ``rounds`` as it goes, then the latency of every net in ms.
+
+    All nets take turns, so that whatever slows the machine for a while falls on all of them; a turn is a block.
+
+    Args:
+        request: ``paths``, ``shape`` of the image, ``threads``, ``rounds`` at least and at most, ``budget_s``
+            for all rounds together.
+    """
+    image = picture(request["shape"])
+    models = [open_model(path, request["threads"], image) for path in request["paths"]]
+    least, most = request["rounds"]
+    runs = [turn_runs(session, feed) for session, feed in models]
+    blocks: list[list[float]] = []
+    start = time.perf_counter()
+    rounds = most
+    while len(blocks) < rounds:
+        blocks.append([time_turn(model, count) for model, count in zip(models, runs, strict=True)])
+        per_round = (time.perf_counter() - start) / len(blocks)
+        rounds = min(max(round(request["budget_s"] / per_round), least), most)
+        yield {"round": len(blocks), "rounds": max(rounds, len(blocks))}
+    yield {"result": np.percentile(blocks, QUARTILE, axis=0).tolist()}
+
+
+def turn_runs(session: onnxruntime.InferenceSession, feed: Image) -> int:
+    """Return how many runs a turn has: the odd number nearest to a short time, 3 to 9."""
+    session.run(None, feed)
+    return min(max(round(TURN_S * 1e3 / time_block(session, feed, 3, 50)), 3), 9) | 1
+
+
+def time_turn(model: Model, runs: int) -> float:
+    """Return the latency of one block in ms, after a run or two that bring the model back into the caches."""
+    session, feed = model
+    for _ in range(runs // 4):
+        session.run(None, feed)
+    return time_block(session, feed, runs, 50)
+
+
+def time_block(session: onnxruntime.InferenceSession, feed: Image, runs: int, percentile: float) -> float:
+    """Return a percentile of the latency of some runs, in ms."""
+    clock, run = time.perf_counter_ns, session.run
+    marks = [clock()]
+    for _ in range(runs):
+        run(None, feed)
+        marks.append(clock())
+    return float(np.percentile(np.diff(marks), percentile)) / 1e6
+
+
+def open_model(path: str, threads: int, image: npt.NDArray[np.float32]) -> Model:
+    """Return a session on the CPU and what to feed it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # One thread has nobody to wait for; several would otherwise sleep and wake within every layer.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session, {session.get_inputs()[0].name: image}
+
+
+def picture(shape: list[int]) -> npt.NDArray[np.float32]:
+    """Return one image of random pixels, 0..255."""
+    return np.random.default_rng(0).integers(0, 256, (1, *shape)).astype(np.float32)
+
+
+def read_code() -> None:
+    """Bring all code of loaded libraries into this process, and give free memory back to the system."""
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
+    memory = os.open("/proc/self/mem", os.O_RDONLY)
+    try:
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            where, rights, _, _, _, *name = line.split(maxsplit=5)
+            if name and ".so" in name[0] and rights.startswith("r"):
+                start, end = (int(part, 16) for part in where.split("-"))
+                for offset in range(start, end, 1 << 20):
+                    os.pread(memory, min(1 << 20, end - offset), offset)
+    finally:
+        os.close(memory)
+
+
+def resident_kb(figure: str) -> int:
+    """Return ``VmRSS`` (now) or ``VmHWM`` (at its peak) of this process, in 1024 bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{figure}:"):
+            return int(line.split()[1])
+    raise OSError(f"{figure} is not known on this system")
