@@ -15,6 +15,7 @@ from service.db import writing
 from service.errors import SettingInvalid
 from service.house import House, open_house
 from service.migrations import migrate
+from service.protocol import ProblemProtocol
 from service.queue import remove_dead_workers
 from service.settings import Settings, check_host
 from service.supervisor import EXIT_UNUSABLE, Supervisor
@@ -67,6 +68,7 @@ class Server(uvicorn.Server):
     def __init__(self, house: House) -> None:
         config = uvicorn.Config(
             create_app(house),
+            http=ProblemProtocol,
             log_level="warning",
             access_log=False,
             server_header=False,

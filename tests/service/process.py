@@ -49,13 +49,13 @@ def load(settings: Settings) -> Builder:
 class House:
     """A running service: its process, its address, and what it said."""
 
-    def __init__(self, data_dir: Path, zoo: Path) -> None:
+    def __init__(self, command: list[str], data_dir: Path) -> None:
         self.data_dir = data_dir
-        command = [sys.executable, "-m", MODULE, "serve", str(data_dir), str(zoo)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
         assert self.process.stderr is not None
-        self.said = self.process.stderr.readline()
-        found = re.search(r"http://\S+", self.said)
+        found = re.search(r"http://\S+", self.process.stderr.readline())
         self.client = httpx.Client(base_url=found.group() if found else "http://nowhere", timeout=40)
 
     def worker_pids(self) -> list[int]:
@@ -70,9 +70,9 @@ class House:
                 found.append(int(path.parent.name))
         return found
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, timeout_s: float = 30.0) -> None:
         """Wait until a worker is ready."""
-        wait_until(lambda: self.client.get("/readyz").status_code == 200)
+        wait_until(lambda: self.client.get("/readyz").status_code == 200, timeout_s)
 
     def kill_everything(self) -> None:
         """Kill the service and its workers as a power cut would."""
@@ -95,7 +95,15 @@ class House:
 
 @contextmanager
 def running(data_dir: Path, zoo: Path) -> Iterator[House]:
-    house = House(data_dir, zoo)
+    """Run a service whose models are made by a plain function."""
+    with started([MODULE, "serve", str(data_dir), str(zoo)], data_dir) as house:
+        yield house
+
+
+@contextmanager
+def started(command: list[str], data_dir: Path) -> Iterator[House]:
+    """Run a service, and end it."""
+    house = House(command, data_dir)
     try:
         yield house
     finally:

@@ -1,0 +1,165 @@
+"""From a scenario over a real socket to a file that runs with the plain runtime."""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+
+from tests.service.process import House
+
+CLASSES = ["Sneaker", "Bag", "Trouser", "Ankle boot"]
+
+
+def scenario(classes: list[str] = CLASSES, other: bool = False, **changes: Any) -> dict[str, Any]:
+    task = {"kind": "classification", "classes": classes, "other": other}
+    return {"task": task, "limits": {"size_mb": 0.5}, **changes}
+
+
+def generate(house: House, wanted: dict[str, Any]) -> dict[str, Any]:
+    response = house.client.post("/models", json=wanted, headers={"prefer": "wait=30"})
+    assert response.status_code in (201, 202), response.text
+    job: dict[str, Any] = house.client.get(f"{response.headers['location']}?wait=30").json()
+    assert job["done"], job
+    return job
+
+
+def dense(house: House) -> dict[str, float]:
+    (found,) = [one for one in house.client.get("/supernets").json()["supernets"] if one["name"] == "fashion"]
+    figures: dict[str, float] = found["dense"]
+    return figures
+
+
+def session(content: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+
+
+def scores(content: bytes, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    (found,) = session(content).run(["scores"], {"image": images.astype(np.float32)})
+    return np.asarray(found, np.float32)
+
+
+@pytest.fixture(scope="module")
+def validation(zoo_member: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    with np.load(zoo_member / "images.npz") as archive:
+        images = archive["validation_images"]
+        labels = archive["validation_labels"].astype(np.int64)
+    return images if images.ndim == 4 else images[:, None], labels
+
+
+def of_classes(
+    validation: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]], zoo_member: Path, classes: list[str]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return the images of the classes, with labels in the order asked for."""
+    images, labels = validation
+    vocabulary = json.loads((zoo_member / "card.json").read_text())["classes"]
+    wanted = [vocabulary.index(name) for name in classes]
+    kept = np.isin(labels, wanted)
+    return images[kept], np.array([wanted.index(label) for label in labels[kept]])
+
+
+def test_a_scenario_becomes_a_file_that_keeps_its_promises(
+    house: House, validation: Any, zoo_member: Path
+) -> None:
+    limit_ms = 0.6 * dense(house)["latency_ms"]
+    wanted = scenario(limits={"latency_ms": limit_ms, "size_mb": 0.8, "memory_mb": 16, "accuracy_min": 0.5})
+    checked = house.client.post("/models/check", json=wanted).json()
+    assert checked["feasible"], checked
+    job = generate(house, wanted)
+    assert job["state"] == "succeeded", job["error"]
+    result = job["result"]
+    assert result["limits_met"]
+    assert all(check["met"] for check in result["limits_check"])
+    assert {check["limit"] for check in result["limits_check"]} == set(wanted["limits"])
+
+    artifact = result["artifacts"][0]
+    response = house.client.get(f"/artifacts/{artifact['id']}")
+    content, sha256 = response.content, hashlib.sha256(response.content)
+    assert artifact["sha256"] == sha256.hexdigest()
+    assert response.headers["etag"] == f'"{sha256.hexdigest()}"'
+    assert response.headers["repr-digest"] == f"sha-256=:{base64.b64encode(sha256.digest()).decode()}:"
+    assert len(content) == artifact["bytes"] <= 0.8e6
+    head = house.client.head(f"/artifacts/{artifact['id']}")
+    assert (head.headers["etag"], head.headers["content-length"]) == (
+        response.headers["etag"],
+        str(len(content)),
+    )
+    cached = house.client.get(
+        f"/artifacts/{artifact['id']}", headers={"if-none-match": response.headers["etag"]}
+    )
+    assert cached.status_code == 304
+
+    images, labels = of_classes(validation, zoo_member, CLASSES)
+    found = scores(content, images)
+    assert found.shape == (len(images), len(CLASSES))
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-4)
+    accuracy = float((found.argmax(axis=1) == labels).mean())
+    assert accuracy == pytest.approx(result["measured"]["accuracy"], abs=0.03)
+    assert accuracy >= 0.5
+
+    stored = session(content).get_modelmeta().custom_metadata_map
+    assert json.loads(stored["classes"]) == CLASSES
+    manifest = house.client.get(f"/artifacts/{artifact['id']}/manifest").json()
+    assert manifest["classes"] == CLASSES
+    assert manifest["artifact"]["sha256"] == artifact["sha256"]
+    model = house.client.get(job["links"]["model"])
+    assert model.json()["artifacts"] == result["artifacts"]
+
+
+def test_the_order_of_the_classes_is_the_order_of_the_outputs(
+    house: House, validation: Any, zoo_member: Path
+) -> None:
+    for classes in (["Bag", "Trouser"], ["Trouser", "Bag"]):
+        job = generate(house, scenario(classes))
+        content = house.client.get(f"/artifacts/{job['result']['artifacts'][0]['id']}").content
+        images, labels = of_classes(validation, zoo_member, classes)
+        assert float((scores(content, images).argmax(axis=1) == labels).mean()) > 0.9
+
+
+def test_a_limit_that_cannot_be_met_fails_with_one_that_can(house: House) -> None:
+    impossible = scenario(limits={"latency_ms": 0.001, "accuracy_min": 0.5})
+    checked = house.client.post("/models/check", json=impossible).json()
+    job = generate(house, impossible)
+    assert (job["state"], job["error"]["code"], job["error"]["fault"]) == (
+        "failed",
+        "scenario-infeasible",
+        "user",
+    )
+    diagnosis = job["error"]["diagnosis"]
+    assert diagnosis == checked["diagnosis"]
+    assert diagnosis["binding"] == ["latency_ms"]
+    assert diagnosis["best_possible"]["latency_ms"] > 0.001
+    possible = dict(impossible["limits"])
+    for pointer, value in diagnosis["nearest"][0]["change"].items():
+        possible[pointer.removeprefix("/limits/")] = value
+    possible.pop("accuracy_min")
+    assert generate(house, scenario(limits=possible))["state"] == "succeeded"
+
+
+def test_the_nearest_is_delivered_where_that_is_asked_for(house: House) -> None:
+    job = generate(house, scenario(limits={"latency_ms": 0.001}, on_infeasible="nearest"))
+    assert job["state"] == "succeeded", job["error"]
+    assert job["result"]["limits_met"] is False
+    assert [check["met"] for check in job["result"]["limits_check"]] == [False]
+
+
+def test_equal_scenarios_share_one_build(house: House) -> None:
+    wanted = scenario(["Shirt", "Dress"], limits={"size_mb": 0.31})
+    first = generate(house, wanted)
+    again = generate(house, {**wanted, "name": "another name", "labels": {"site": "x"}})
+    assert (first["reused_from"], again["reused_from"]) == (None, first["id"])
+    assert again["result"]["artifacts"][0]["sha256"] == first["result"]["artifacts"][0]["sha256"]
+
+
+def test_a_device_has_a_measured_profile(house: House) -> None:
+    profile = house.client.get("/devices/local").json()["profiles"]["fashion"]
+    assert profile["digest"].startswith("sha256:")
+    figures = dense(house)
+    assert min(figures.values()) > 0
