@@ -55,6 +55,8 @@ class Supervisor(threading.Thread):
             if process is None:
                 return
             code = process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
             if self._stopping.is_set():
                 return
             self._bury(worker, crashed=True)
@@ -81,8 +83,6 @@ class Supervisor(threading.Thread):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
         self._bury(self._worker, crashed=False)
 
     def _start(self, worker: str) -> subprocess.Popen[bytes] | None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
-import pytest
 from fastapi import FastAPI
 
 from assembler.artifact import Assembly, Diagnosis, Predicted
@@ -193,31 +192,3 @@ def test_a_hundred_clients_at_once_are_all_answered(app: FastAPI) -> None:
     responses = asyncio.run(storm())
     assert {response.status_code for response in responses} == {202}
     assert len({response.json()["id"] for response in responses}) == 100
-
-
-@pytest.mark.parametrize("path", ["/supernets", "/supernets?device=local"])
-def test_a_supernet_says_what_it_recognises_and_is_fed(app: FastAPI, path: str) -> None:
-    (supernet,) = ask(app, "GET", path).json()["supernets"]
-    assert (supernet["name"], supernet["kind"]) == ("clothes", "classification")
-    assert supernet["classes"] == ["coat", "bag", "sneaker", "boot"]
-    assert supernet["input"] == {"channels": 1, "height": 16, "width": 16}
-    assert supernet["dense"] == {"latency_ms": None, "memory_mb": None, "size_mb": None, "accuracy": 0.5}
-    assert supernet["card"]["digest"].startswith("sha256:")
-
-
-def test_figures_on_an_unknown_device_are_refused(app: FastAPI) -> None:
-    response = ask(app, "GET", "/supernets?device=toaster")
-    assert (response.status_code, response.json()["code"]) == (422, "unknown-device")
-
-
-def test_tasks_and_devices_are_listed(app: FastAPI) -> None:
-    (task,) = ask(app, "GET", "/tasks").json()["tasks"]
-    assert task == {
-        "kind": "classification",
-        "supernet": "clothes",
-        "classes": ["coat", "bag", "sneaker", "boot"],
-    }
-    devices = ask(app, "GET", "/devices").json()["devices"]
-    local = ask(app, "GET", "/devices/local").json()
-    assert local in devices
-    assert (local["name"], local["profiles"]) == ("local", {"clothes": None})
