@@ -14,7 +14,7 @@ from service.db import open_engine, writing
 from service.ids import new_id
 from service.migrations import migrate
 from service.pulse import Pulse
-from service.queue import add_worker, remove_worker
+from service.queue import add_worker, remove_dead_workers, remove_worker
 from service.settings import Settings
 from service.store import FileStore
 from service.worker import Builder, Worker
@@ -40,7 +40,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
     engine = open_engine(settings.database_path)
     migrate(engine)
     worker = worker_id or new_id("wrk")
-    _register(engine, worker)
+    _register(engine, worker, supervised=worker_id is not None)
     pulse = Pulse(engine, settings, worker)
     pulse.start()
     try:
@@ -59,9 +59,13 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
     return 0
 
 
-def _register(engine: Engine, worker: str) -> None:
+def _register(engine: Engine, worker: str, *, supervised: bool) -> None:
+    host, now = socket.gethostname(), time.time()
     with writing(engine) as connection:
-        add_worker(connection, worker, host=socket.gethostname(), pid=os.getpid(), now=time.time())
+        if not supervised:
+            # Nobody else here takes back what a worker held that crashed and was started again.
+            remove_dead_workers(connection, host=host, crashed=True, now=now)
+        add_worker(connection, worker, host=host, pid=os.getpid(), now=now)
 
 
 def _end_with_supervisor() -> None:

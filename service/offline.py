@@ -38,7 +38,7 @@ def train(
     channels: Annotated[int, typer.Option(help="For image folders: 1 gray, 3 RGB.")] = 3,
     licence: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "unknown",
     credit: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "",
-    pairs: Annotated[int, typer.Option(min=20, help="Models cut out to fit the accuracy predictor.")] = 1000,
+    pairs: Annotated[int, typer.Option(min=20, help="Models cut out to fit the accuracy predictor.")] = 600,
     work: Annotated[Path | None, typer.Option(help="State of the run. Default: runs/NAME.")] = None,
 ) -> None:
     """Train a supernet and its assembler; a run that was stopped is continued."""

@@ -159,14 +159,14 @@ def remove_worker(connection: Connection, worker: str, *, crashed: bool, now: fl
     return taken
 
 
-def remove_dead_workers(connection: Connection, *, host: str, now: float) -> int:
-    """Remove the workers of this machine whose process is gone, killed with everything else."""
+def remove_dead_workers(connection: Connection, *, host: str, crashed: bool, now: float) -> int:
+    """Remove the workers of this machine whose process is gone, and take back their jobs; return how many."""
     dead = [
         row.id
         for row in connection.execute(select(workers).where(workers.c.host == host))
         if not _is_alive(row.pid)
     ]
-    return sum(remove_worker(connection, worker, crashed=False, now=now) for worker in dead)
+    return sum(remove_worker(connection, worker, crashed=crashed, now=now) for worker in dead)
 
 
 def queued_count(connection: Connection) -> int:

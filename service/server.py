@@ -43,7 +43,8 @@ def serve(settings: Settings, host: str, port: int, worker_command: Sequence[str
     house.catalog.check()
     migrate(house.engine)
     with writing(house.engine) as connection:
-        remove_dead_workers(connection, host=socket.gethostname(), now=time.time())
+        # They were killed with everything else: that is not the fault of their jobs.
+        remove_dead_workers(connection, host=socket.gethostname(), crashed=False, now=time.time())
     server = Server(house)
     supervisor = None
     if worker_command is not None:
@@ -91,7 +92,10 @@ class Server(uvicorn.Server):
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or "no such address"
         raise SettingInvalid(f"cannot listen on {host} port {port}: {reason}") from error
+    # Connections inherit it: without, the second half of an answer waits 40 ms for the client's acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

@@ -194,7 +194,7 @@ def test_dead_workers_of_this_machine_are_removed_and_living_and_foreign_ones_ar
         add_worker(connection, "namesake", host="h", pid=os.getpid(), now=100.0)
     held = {worker: claim(engine, worker)[0] for worker in ("dead", "alive", "far", "namesake")}
     with writing(engine) as connection:
-        assert remove_dead_workers(connection, host="h", now=101.0) == 2
+        assert remove_dead_workers(connection, host="h", crashed=False, now=101.0) == 2
         states = {worker: read(connection, job).state for worker, job in held.items()}
     assert states == {
         "dead": State.QUEUED,
@@ -214,7 +214,7 @@ def test_a_process_that_ended_but_was_not_reaped_counts_as_dead(engine: Engine) 
         add_worker(connection, "z", host="h", pid=zombie.pid, now=100.0)
     claim(engine, "z")
     with writing(engine) as connection:
-        assert remove_dead_workers(connection, host="h", now=101.0) == 1
+        assert remove_dead_workers(connection, host="h", crashed=False, now=101.0) == 1
     zombie.wait()
     zombie.stdout.close()
 

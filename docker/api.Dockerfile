@@ -1,0 +1,21 @@
+# The HTTP process: no torch. Build from the root of the repository:
+#   docker build -f docker/api.Dockerfile -t nn-factory-api .
+FROM python:3.11-slim
+
+WORKDIR /app
+COPY pyproject.toml constraints.txt README.md ./
+COPY supernet supernet
+COPY assembler assembler
+COPY service service
+RUN pip install --no-cache-dir --constraint constraints.txt . \
+    && useradd --system --uid 10001 nnfactory \
+    && install -d -o nnfactory /data
+
+USER nnfactory
+ENV NNF_DATA_DIR=/data
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+# Serving on all addresses of the container without keys must be wanted: set NNF_AUTH=off.
+CMD ["nnfactory", "api", "--host", "0.0.0.0", "--port", "8000"]
