@@ -1,12 +1,13 @@
 """All steps in order: from a Scenario to a verified model file."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import onnx
 
 from assembler.artifact import MEGABYTE, Assembly, Basis, Diagnosis, LimitCheck, Measured, Predicted, address
-from assembler.candidate import Candidate, TaskImages, cut, first, task_images
+from assembler.candidate import Candidate, TaskImages, cores, cut, first, task_images
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
@@ -108,7 +109,9 @@ def _best(
     proposals: tuple[Proposal, ...], supernet: Supernet, images: TaskImages
 ) -> tuple[Candidate, Proposal]:
     """Cut every proposal out and return the most accurate, of equals the fastest."""
-    scored = [(cut(proposal.gates, supernet, images), proposal) for proposal in proposals]
+    with ThreadPoolExecutor(cores()) as pool:
+        candidates = pool.map(lambda proposal: cut(proposal.gates, supernet, images), proposals)
+        scored = list(zip(candidates, proposals, strict=True))
     return max(scored, key=lambda pair: (pair[0].accuracy, -pair[1].predicted.latency_ms))
 
 

@@ -3,12 +3,14 @@
 Legend: N images, F features, K outputs.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-import torch
 
 from assembler.compile.onnx import FEATURES_NAME, INPUT_NAME, build
 from assembler.cost import macs
@@ -27,7 +29,7 @@ CALIBRATION_IMAGES = 128
 HELD_BACK = 5
 WORK_MACS = 8e9
 FEWEST_IMAGES = 400
-CHUNK = 250
+CHUNK = 125
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def task_images(task: Task, vocabulary: tuple[str, ...], calibration: Split, val
         return Split(chosen.images, np.minimum(chosen.labels, len(rows) if task.other else len(rows) - 1))
 
     mine_to_fit = mine(calibration)
-    back = np.arange(len(mine_to_fit)) % HELD_BACK == 0
+    back = place_in_class(mine_to_fit.labels) % HELD_BACK == 0
     return TaskImages(
         rows=rows,
         other=task.other,
@@ -82,6 +84,15 @@ def task_images(task: Task, vocabulary: tuple[str, ...], calibration: Split, val
         held_back=Split(mine_to_fit.images[back], mine_to_fit.labels[back]),
         validation=mine(validation),
     )
+
+
+def place_in_class(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return how many images of the same class come before each image, N."""
+    place = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        mine = labels == label
+        place[mine] = np.arange(int(mine.sum()))
+    return place
 
 
 def first(split: Split, count: int) -> Split:
@@ -103,28 +114,40 @@ def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Candidate:
             subnet, supernet.head.weight.cpu().numpy(), supernet.head.bias.cpu().numpy(), images.rows
         )
     session = features_session(subnet, supernet.architecture.input)
-    fit, held_back = first(images.fit, most // 2), first(images.held_back, most // 8)
-    subnet = _refitted(subnet, session, fit, held_back)
-    validation = first(images.validation, most // 2)
+    subnet = _refitted(subnet, session, first(images.fit, most), first(images.held_back, most // 4))
+    validation = first(images.validation, most)
     accuracy = head_accuracy(features(session, validation.images), validation.labels, subnet)
     return Candidate(gates, statistics, subnet, accuracy, len(validation))
 
 
 def features_session(subnet: Subnet, image: ImageInput) -> onnxruntime.InferenceSession:
-    """Return a session that computes a network's features, on as many threads as torch has."""
+    """Return a session that computes a network's features, one thread a call."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = 1
     content = build(subnet, image, output=FEATURES_NAME)
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def features(session: onnxruntime.InferenceSession, images: npt.NDArray[np.uint8]) -> Array:
-    """Return the features of images, N x F."""
-    parts = [
-        session.run(None, {INPUT_NAME: images[start : start + CHUNK].astype(np.float32)})[0]
-        for start in range(0, len(images), CHUNK)
-    ]
-    return np.concatenate(parts)
+    """Return the features of images, N x F, every core taking its share."""
+
+    def part(start: int) -> Array:
+        found: Array = session.run(None, {INPUT_NAME: images[start : start + CHUNK].astype(np.float32)})[0]
+        return found
+
+    return np.concatenate(list(_pool().map(part, range(0, len(images), CHUNK))))
+
+
+@lru_cache
+def _pool() -> ThreadPoolExecutor:
+    # Threads of our own, each with a single-threaded call, keep their pace on a busy machine; the runtime's
+    # own threads wait for one another many times a call.
+    return ThreadPoolExecutor(cores(), thread_name_prefix="features")
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def head_accuracy(known: Array, labels: npt.NDArray[np.int64], subnet: Subnet) -> float:

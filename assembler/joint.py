@@ -79,7 +79,8 @@ def _chosen(
 def choose(values: Tensor, architecture: Architecture, profile: Profile, budget: float) -> Gates:
     """Return the best gates within a share of the dense net's latency, from utilities M."""
     parts = [
-        part.numpy().astype(np.float64) for part in torch.split(values, [b.modules for b in architecture.blocks])
+        part.numpy().astype(np.float64)
+        for part in torch.split(values, [b.modules for b in architecture.blocks])
     ]
     nothing = cost_of(architecture, (0,) * len(parts), 1, profile).latency_ms
     dense = cost_of(architecture, full_gates(architecture).counts, 1, profile).latency_ms

@@ -52,7 +52,7 @@ class Job:
     recipe: Recipe = field(default_factory=Recipe)
     processes: int = 1
     device: str = "cpu"
-    pairs: int = 1000
+    pairs: int = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def _take_part(job: Job, rank: int) -> Iterator[Progress | Trained]:
     yield from _phase(job, run, "full", lambda draw, progress: [], rank)
     yield from _phase(job, run, "elastic", elastic_sampler(job.architecture, classes), rank)
     if run.step == ends["elastic"]:
-        _start_affinity(run, job, assembler)
+        _start_affinity(run, job, assembler, rank)
     for progress in _phase(job, run, "joint", choosing(learning=True), rank):
         share_gradients(list(assembler.parameters()), job.processes)
         learner.step()
@@ -165,17 +165,16 @@ def _take_part(job: Job, rank: int) -> Iterator[Progress | Trained]:
     yield Trained(run.average, assembler, foretold, run.seconds)
 
 
-def _start_affinity(run: Run, job: Job, assembler: Assembler) -> None:
-    """Start the assembler from class saliency; every process computes the same."""
+def _start_affinity(run: Run, job: Job, assembler: Assembler, rank: int) -> None:
+    """Start the assembler from class saliency."""
     images = job.data.train.balanced(64, seed=job.recipe.seed + 1)
-    saliency = class_saliency(run.average, images, networks=SALIENCY_NETWORKS, seed=job.recipe.seed)
+    saliency = class_saliency(
+        run.average, images, networks=SALIENCY_NETWORKS, seed=job.recipe.seed, rank=rank, world=job.processes
+    )
     worth, affinity = affinity_from(saliency)
     with torch.no_grad():
         assembler.worth.copy_(worth)
         assembler.affinity.copy_(affinity)
-    if job.processes > 1:
-        for parameter in assembler.parameters():
-            distributed.broadcast(parameter.data, src=0)
 
 
 def _phase(job: Job, run: Run, phase: str, sampler: Sampler, rank: int) -> Iterator[Progress]:

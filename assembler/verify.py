@@ -24,7 +24,9 @@ def verify(content: bytes, candidate: Candidate, supernet: Supernet, images: Spl
     Raises:
         VerificationFailed: an output differs by more than 1e-4, or is not a number.
     """
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (answer,) = session.run([OUTPUT_NAME], {INPUT_NAME: images.images.astype(np.float32)})
     device = supernet.mean.device
     known = supernet.features(as_batch(images.images, device), candidate.gates, candidate.statistics)

@@ -56,6 +56,7 @@ def load_builder(settings: Settings) -> LocalBuilder:
     members = find_members((shipped_zoo(), *settings.supernets))
     catalog = Catalog(settings.data_dir, members)
     device = _torch_device(settings.torch_device)
+    torch.set_num_threads(1)  # candidates are cut on threads of their own, see assembler/candidate.py
     checkpoints = {one.card.name: load_checkpoint(one.folder, settings.datasets, device) for one in members}
     for one in members:
         for target in DEVICES:

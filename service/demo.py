@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 import time
 from importlib import resources
 from pathlib import Path
@@ -36,6 +37,7 @@ def run_demo(data_dir: Path) -> int:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         try:
             url = _url_of(server)
+            threading.Thread(target=_pass_on, args=(server,), daemon=True).start()
             console.print(f"The service listens on {url}; its first start measures this machine.")
             with httpx.Client(base_url=url, timeout=WAIT_S + 10) as client:
                 return _make_a_model(client, data_dir, console)
@@ -50,6 +52,13 @@ def _url_of(server: "subprocess.Popen[str]") -> str:
             return line.rsplit(" ", 1)[1].strip()
         print(line, end="", file=sys.stderr)
     raise SettingInvalid("the service did not start")
+
+
+def _pass_on(server: "subprocess.Popen[str]") -> None:
+    """Show what the service says, progress lines without an end included."""
+    assert server.stderr is not None
+    while piece := server.stderr.read(1):
+        print(piece, end="", file=sys.stderr, flush=True)
 
 
 def _make_a_model(client: httpx.Client, data_dir: Path, console: Console) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.errors import SettingInvalid
+from service.outcome import ending
 
 if TYPE_CHECKING:
     from assembler.train import Progress, Trained
@@ -23,6 +24,7 @@ DataDir = Annotated[
 
 
 @offline.command()
+@ending
 def train(
     data: Annotated[Path, typer.Option(help="Numpy archive, or image folder with train/ and val/.")],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write; its name is the supernet's.")],
@@ -40,12 +42,12 @@ def train(
     credit: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "",
     pairs: Annotated[int, typer.Option(min=20, help="Models cut out to fit the accuracy predictor.")] = 600,
     work: Annotated[Path | None, typer.Option(help="State of the run. Default: runs/NAME.")] = None,
-) -> None:
+) -> int:
     """Train a supernet and its assembler; a run that was stopped is continued."""
     import torch
 
     from assembler.publish import Publication, publish
-    from assembler.train import Job, Trained
+    from assembler.train import Job
     from assembler.train import train as run_training
     from supernet.card import DataSource
     from supernet.data import Augmentation, load_data
@@ -79,13 +81,14 @@ def train(
         source=DataSource(name=images.name, licence=licence, credit=credit),
         command=shlex.join(["nnfactory", *sys.argv[1:]]),
     )
-    assert isinstance(trained, Trained)
     card = publish(job, trained, publication, out)
     print(f"{out}: {len(card.classes)} classes, dense net {card.figures.dense_accuracy:.1%} on test images")
+    return 0
 
 
 @offline.command()
-def measure(data_dir: DataDir = None) -> None:
+@ending
+def measure(data_dir: DataDir = None) -> int:
     """Measure this machine for every supernet at hand, also where that was done before."""
     from assembler.device import Profile, save_profile
     from assembler.measure import measure_device
@@ -103,16 +106,18 @@ def measure(data_dir: DataDir = None) -> None:
                 )
             else:
                 print(f"\r{member.card.name}: {step.done}/{step.total}", end="", file=sys.stderr, flush=True)
+    return 0
 
 
 @offline.command()
+@ending
 def generate(
     scenario: Annotated[str, typer.Argument(help="JSON file with a scenario; - reads standard input.")],
     out: Annotated[Path, typer.Option(help="Model file to write; the manifest goes beside it.")] = Path(
         "model.onnx"
     ),
     data_dir: DataDir = None,
-) -> None:
+) -> int:
     """Make one model without a server."""
     from rich.console import Console
 
@@ -139,7 +144,7 @@ def generate(
                 assembly = step
     except Infeasible as error:
         print_diagnosis(console, error.diagnosis.model_dump(mode="json"))
-        raise typer.Exit(1) from None
+        return 1
     assert assembly is not None
     ends = [begun for _, begun in phases[1:]] + [time.monotonic()]
     print_phases(
@@ -155,6 +160,7 @@ def generate(
     manifest = out.with_suffix(".json")
     write_whole(manifest, (json.dumps(assembly.manifest, indent=2) + "\n").encode())
     print(f"{out} and {manifest}")
+    return 0
 
 
 def write_whole(path: Path, content: bytes) -> None:

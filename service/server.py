@@ -15,10 +15,11 @@ from service.db import writing
 from service.errors import SettingInvalid
 from service.house import House, open_house
 from service.migrations import migrate
+from service.outcome import EXIT_UNUSABLE
 from service.protocol import ProblemProtocol
 from service.queue import remove_dead_workers
 from service.settings import Settings, check_host
-from service.supervisor import EXIT_UNUSABLE, Supervisor
+from service.supervisor import Supervisor
 
 GRACE_S = 3
 

@@ -13,10 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.db import writing
 from service.ids import new_id
+from service.outcome import EXIT_UNUSABLE
 from service.queue import remove_worker
 
-# The exit code of a worker that cannot work at all; starting it again would not help.
-EXIT_UNUSABLE = 2
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0

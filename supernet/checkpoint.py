@@ -43,8 +43,12 @@ class Checkpoint:
 
 def weights_bytes(supernet: Supernet) -> bytes:
     """Return the supernet's weights as a safetensors file, float16."""
+    # safetensors writes memory as it lies: weights in channels-last order must be laid out anew.
     return save_tensors(
-        {name: t.detach().cpu().numpy().astype(np.float16) for name, t in supernet.state_dict().items()}
+        {
+            name: np.ascontiguousarray(tensor.detach().cpu().numpy(), np.float16)
+            for name, tensor in supernet.state_dict().items()
+        }
     )
 
 

@@ -18,7 +18,7 @@ import httpx
 
 from assembler.artifact import Assembly
 from assembler.scenario import Scenario
-from service.cli import exit_code
+from service.outcome import exit_code
 from service.labour import run_worker
 from service.server import serve
 from service.settings import Settings

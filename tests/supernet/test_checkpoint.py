@@ -1,0 +1,92 @@
+"""Checkpoints come back as they were written, and damage is told in one sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from supernet.card import load_card
+from supernet.checkpoint import load_checkpoint, save_checkpoint
+from supernet.errors import CheckpointDamaged
+from supernet.gates import full_gates
+from supernet.model import Supernet, calibrate
+from tests.shapes import SMALL, small_checkpoint, small_supernet
+
+
+def test_weights_survive_saving_whatever_their_memory_order(tmp_path: Path) -> None:
+    supernet = small_supernet().to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for parameter in supernet.parameters():
+            parameter.copy_(parameter.half().float())
+    small_checkpoint(tmp_path / "small", supernet)
+    loaded = load_checkpoint(tmp_path / "small").supernet
+    for name, tensor in supernet.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_a_loaded_supernet_computes_what_the_saved_one_did(tmp_path: Path) -> None:
+    supernet = small_supernet()
+    small_checkpoint(tmp_path / "small", supernet)
+    checkpoint = load_checkpoint(tmp_path / "small")
+    image = torch.from_numpy(checkpoint.validation.images).float()
+    gates = full_gates(SMALL)
+    answers = [net(image, gates, calibrate(net, gates, image)) for net in (supernet, checkpoint.supernet)]
+    np.testing.assert_allclose(answers[0].detach().numpy(), answers[1].numpy(), atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "images.npz", "assembler.onnx", "predictor.onnx"])
+def test_a_changed_file_is_found_before_anything_is_loaded(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "small"
+    small_checkpoint(folder, small_supernet())
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(bytes(content))
+    with pytest.raises(CheckpointDamaged, match=f"{name} does not match its sha256"):
+        load_card(folder)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "card.json"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "small"
+    small_checkpoint(folder, small_supernet())
+    (folder / name).unlink()
+    with pytest.raises(CheckpointDamaged, match=f"{name} cannot be read"):
+        load_card(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": 3}', '{"unknown": 1}'])
+def test_a_card_that_is_none_is_told_in_one_sentence(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "small"
+    small_checkpoint(folder, small_supernet())
+    (folder / "card.json").write_text(text)
+    with pytest.raises(CheckpointDamaged, match=r"card\.json is not a Card"):
+        load_card(folder)
+
+
+def test_a_new_checkpoint_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    small_checkpoint(folder, small_supernet())
+    (folder / "left-over").write_text("old")
+    card = load_card(folder)
+    files = {name: (folder / name).read_bytes() for name in card.files}
+    save_checkpoint(folder, card, files)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*files, "card.json"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small"]
+
+
+def test_a_checkpoint_that_does_not_match_its_card_is_never_left_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    small_checkpoint(folder, small_supernet())
+    card = load_card(folder)
+    files = {name: (folder / name).read_bytes() for name in card.files}
+    with pytest.raises(CheckpointDamaged):
+        save_checkpoint(folder, card, files | {"weights.safetensors": b"other"})
+    assert load_card(folder) == card
+
+
+def test_a_supernet_of_another_shape_does_not_load(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    small_checkpoint(folder, Supernet(SMALL.model_copy(update={"neck_channels": 48}), 6))
+    with pytest.raises(CheckpointDamaged, match=r"weights\.safetensors does not fit the Card"):
+        load_checkpoint(folder)
