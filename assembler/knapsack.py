@@ -20,10 +20,10 @@ ROUNDING = 1e-9
 # Partial choices are compared with one another in groups of this many.
 GROUP = 512
 # How much of a mixed limit is latency; the rest is size.
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHARES = (0.0, 0.5, 1.0)
 # How many partial choices the first, hasty walk keeps. A wider one knows a better value and so prunes more:
-# where utilities are proportional to cost, 32 leaves hundreds of choices where 1 leaves tens of thousands.
-BEAM = 32
+# where utilities are proportional to cost, tens leave hundreds of choices where one leaves tens of thousands.
+BEAM = 64
 
 
 @dataclass(frozen=True, slots=True)

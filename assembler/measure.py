@@ -79,8 +79,8 @@ def measure_model(
 ) -> ModelMeasurement:
     """Run a model in a clean process and return what it took.
 
-    Latency is wall time of one image; the percentile is taken within short blocks of runs, then the lower
-    quartile of the blocks, so that a busy machine and a quiet one give the same figure. Memory is how far the
+    Latency is wall time of one image; the percentile is taken within short blocks of runs, of which the
+    quickest counts, so that a busy machine and a quiet one give the same figure. Memory is how far the
     resident memory of the process rises, at its peak, from before the model is loaded until after its runs;
     the code of the runtime is resident before.
 

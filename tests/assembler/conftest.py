@@ -5,34 +5,14 @@ from datetime import UTC, datetime
 import pytest
 
 from assembler.device import LatencyFit, Machine, MemoryFit, Profile, Quality
-from supernet.card import Architecture, Block, ImageInput, Stem
+from supernet.card import Architecture
+from supernet.design import small_design
 
 
 @pytest.fixture(scope="session")
 def shipped() -> Architecture:
     """The shape of the shipped supernet: 8 blocks, 44 modules."""
-
-    def block(index: int, modules: int, stride: int, shape: tuple[int, int], side: int) -> Block:
-        return Block(
-            name=f"block{index}",
-            modules=modules,
-            kernel=3,
-            stride=stride,
-            in_channels=shape[0],
-            out_channels=shape[1],
-            height=side,
-            width=side,
-        )
-
-    blocks = [block(i, 4, 1, (16, 16), 14) for i in range(3)]
-    blocks.append(block(3, 8, 2, (16, 48), 14))
-    blocks += [block(i, 6, 1, (48, 48), 7) for i in range(4, 8)]
-    return Architecture(
-        input=ImageInput(channels=1, height=28, width=28, mean=(0.0,), std=(255.0,)),
-        stem=Stem(channels=16, kernel=3, stride=2),
-        blocks=tuple(blocks),
-        neck_channels=128,
-    )
+    return small_design(channels=1, side_px=28)
 
 
 @pytest.fixture(scope="session")

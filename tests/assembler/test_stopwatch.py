@@ -51,8 +51,7 @@ def test_a_block_gives_the_percentile_asked_for() -> None:
 
 
 def test_a_neighbour_that_slows_half_of_the_blocks_does_not_count() -> None:
-    # Three-millisecond blocks of seven runs: seven slow ones, seven quick ones, and so on.
-    slow, quick = [0.002] * 7, [0.0005] * 7
+    slow, quick = [0.002] * 9, [0.0005] * 9
     figure = time_model(Timed(itertools.cycle([*slow, *quick])), {}, 50)
     assert figure == pytest.approx(0.5, rel=0.4)
 
@@ -70,9 +69,8 @@ def test_blocks_that_agree_are_enough_and_others_are_repeated_until_patience_end
 def test_a_high_percentile_takes_more_runs() -> None:
     median, tail = always(0.0002), always(0.0002)
     time_model(median, {}, 50)
-    blocks = stopwatch.BLOCKS
     time_model(tail, {}, 99)
-    assert tail.runs >= blocks * 150 > median.runs
+    assert tail.runs >= stopwatch.BURSTS * 150 > median.runs
 
 
 @pytest.mark.parametrize(("duration", "runs"), [(0.00001, 9), (0.0005, 3), (0.02, 3)])
