@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.exc import OperationalError
-
 from assembler.errors import (
     FieldProblem,
     Infeasible,
@@ -147,6 +145,9 @@ def problem(
 
 def refusal(error: Exception) -> Refused:
     """Return what a request is answered with when this error ended it."""
+    # Not at the head of the file: the commands take their errors from here and must start quickly.
+    from sqlalchemy.exc import OperationalError
+
     match error:
         case Refused():
             return error
@@ -195,6 +196,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_disk_full(error: BaseException) -> bool:
-    if isinstance(error, OperationalError):
-        return "disk is full" in str(error)
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "database or disk is full" in str(error)
