@@ -29,7 +29,7 @@ class Catalog:
         self._lock = threading.Lock()
         self._estimators: dict[str, Estimator] = {}
         self._profiles: dict[Path, tuple[int, Profile]] = {}
-        self._toolchain: dict[str, str] = {}
+        self._toolchain = toolchain()
 
     def check(self) -> None:
         """Read the profiles that are there.
@@ -48,7 +48,6 @@ class Catalog:
             CheckpointDamaged: the networks that predict cannot be loaded.
         """
         with self._lock:
-            self._toolchain = toolchain()
             for member in self.members:
                 if member.card.name not in self._estimators:
                     self._estimators[member.card.name] = _load_estimator(member)
@@ -95,7 +94,7 @@ class Catalog:
     def digest(self, scenario: Scenario, card: Card) -> str | None:
         """Return a scenario's digest, or None while its device is being measured."""
         profile = self.profile(self.device(scenario.device), card)
-        if profile is None or not self._toolchain:
+        if profile is None:
             return None
         return scenario_digest(scenario, card.digest, profile.digest, self._toolchain)
 

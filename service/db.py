@@ -12,12 +12,21 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
+from service.errors import DataUnusable
+
 BUSY_TIMEOUT_MS = 10_000
 
 
 def open_engine(path: Path) -> Engine:
-    """Return an engine for the database file, whose folder is made when it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Return an engine for the database file, whose folder is made when it is missing.
+
+    Raises:
+        DataUnusable: the folder cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataUnusable(path.parent, f"it cannot be made ({error.strerror})") from error
     engine = create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=40)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)

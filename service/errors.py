@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from assembler.errors import (
@@ -89,6 +90,15 @@ class ServiceError(Exception):
 
 class SettingInvalid(ServiceError):
     """A setting cannot be used; the message is one sentence for the person who started the program."""
+
+
+class DataUnusable(ServiceError):
+    """The data folder cannot be used as it is."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"data folder {path}: {reason}")
 
 
 class Refused(ServiceError):

@@ -6,10 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import httpx
-from fastapi import FastAPI
+from typing import TYPE_CHECKING, Any
 
 from assembler.artifact import Assembly, Basis, LimitCheck, Measured, Predicted, address
 from assembler.scenario import Scenario, parse_scenario
@@ -17,6 +14,11 @@ from service.worker import Step
 from supernet.card import CARD_FILE, Card, DataSource, Figures, Training
 from supernet.task import Kind
 from tests.shapes import SMALL
+
+# A worker process of the tests imports this file and must start quickly.
+if TYPE_CHECKING:
+    import httpx
+    from fastapi import FastAPI
 
 CLASSES = ("coat", "bag", "sneaker", "boot")
 BODY: dict[str, Any] = {
@@ -107,8 +109,9 @@ class Building:
     digest: Callable[[Scenario], str] = digest_of
 
 
-def ask(app: FastAPI, method: str, path: str, **options: Any) -> httpx.Response:
+def ask(app: "FastAPI", method: str, path: str, **options: Any) -> "httpx.Response":
     """Return the application's answer to one request."""
+    import httpx
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)

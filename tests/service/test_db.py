@@ -9,6 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, func, insert, select, text
 
 from service.db import Watch, open_engine, reading, writing
+from service.errors import DataUnusable
 from service.migrations import HEAD, migrate
 from service.settings import Settings
 from service.tables import metadata, workers
@@ -98,3 +99,28 @@ def test_the_folder_of_the_database_is_made(settings: Settings) -> None:
     migrate(engine)
     assert count(engine) == 0
     engine.dispose()
+
+
+def test_a_folder_that_cannot_be_made_is_named(settings: Settings) -> None:
+    settings.data_dir.parent.mkdir(exist_ok=True)
+    settings.data_dir.write_text("in the way")
+    with pytest.raises(DataUnusable, match="cannot be made"):
+        open_engine(settings.database_path)
+
+
+def test_a_file_that_is_no_database_is_refused_in_one_sentence(settings: Settings) -> None:
+    settings.data_dir.mkdir(parents=True)
+    settings.database_path.write_bytes(b"no database at all" * 1000)
+    engine = open_engine(settings.database_path)
+    with pytest.raises(DataUnusable, match="cannot be used"):
+        migrate(engine)
+    engine.dispose()
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DataUnusable, match="another version"):
+        migrate(engine)
+    with reading(engine) as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"

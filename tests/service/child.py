@@ -1,0 +1,61 @@
+"""The processes of a service whose models are made by a plain function.
+
+``python -m tests.service.child serve DATA_DIR ZOO`` and ``... worker DATA_DIR ZOO --worker-id ID``.
+The scenario's name says what happens to it: ``slow`` takes a while, ``crash`` kills its worker.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from assembler.artifact import Assembly
+from assembler.scenario import Scenario
+from service.outcome import exit_code
+from service.settings import Settings
+from service.worker import Builder, Step
+from supernet.errors import CheckpointDamaged
+from tests.service.making import Begun, Building, digest_of, make_assembly
+
+
+def build(scenario: Scenario) -> Iterator[Step | Assembly]:
+    yield Begun("assembling")
+    if scenario.name == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if scenario.name == "slow":
+        time.sleep(1.0)
+    yield Begun("compiling")
+    yield make_assembly(digest_of(scenario).encode())
+
+
+def load(settings: Settings) -> Builder:
+    if (settings.data_dir / "unusable").exists():
+        raise CheckpointDamaged(settings.data_dir, "its weights are not there")
+    return Building(build)
+
+
+def run_api(settings: Settings, worker_command: tuple[str, ...]) -> int:
+    from service.server import serve
+
+    return serve(settings, "127.0.0.1", 0, worker_command)
+
+
+def run_worker(settings: Settings, worker_id: str) -> int:
+    from service.labour import run_worker
+
+    return run_worker(settings, load, worker_id=worker_id)
+
+
+def main() -> int:
+    what, data_dir, zoo, *more = sys.argv[1:]
+    settings = Settings(data_dir=Path(data_dir), supernets=(Path(zoo),), beat_s=0.2)
+    if what == "serve":
+        command = (sys.executable, "-m", "tests.service.child", "worker", data_dir, zoo)
+        return exit_code(lambda: run_api(settings, command))
+    return exit_code(lambda: run_worker(settings, more[1]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
