@@ -1,5 +1,6 @@
 """The program's commands. Everything heavy is loaded inside the command that needs it."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,9 @@ import typer
 
 from service.offline import offline
 from service.outcome import ending
+
+# Set before onnxruntime is loaded anywhere: it reports usage to its makers otherwise.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 app = typer.Typer(
     name="nnfactory",

@@ -59,12 +59,13 @@ def small_supernet(seed: int = 0) -> Supernet:
 
 
 def small_images(per_class: int, seed: int = 0) -> Split:
-    """Return images that differ by class: a bright band at a height of its own, with noise; classes interleaved."""
+    """Return noisy stripes, lying or standing and of three widths by class; classes interleaved."""
     draw = np.random.default_rng(seed)
     labels = np.tile(np.arange(len(CLASSES)), per_class)
     images = draw.integers(0, 120, (len(labels), 1, 16, 16))
     for image, label in zip(images, labels, strict=True):
-        image[0, 2 * label : 2 * label + 4] += 100
+        stripes = 100 * ((np.arange(16) + draw.integers(0, 8)) // (1 + label // 2) % 2)
+        image[0] += stripes[:, None] if label % 2 else stripes[None, :]
     return Split(images.astype(np.uint8), labels.astype(np.int64))
 
 

@@ -1,0 +1,131 @@
+"""Images come in whole or with a sentence that says what is wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from supernet.data import Augmentation, Split, augment, load_data
+from supernet.errors import DataInvalid
+from tests.shapes import small_images
+
+
+def archive(path: Path, **changed: object) -> Path:
+    draw = np.random.default_rng(0)
+    members: dict[str, object] = {"classes": np.array(["a", "b"])}
+    for split, count in (("train", 8), ("val", 4), ("test", 4)):
+        members[f"x_{split}"] = draw.integers(0, 256, (count, 12, 12), np.uint8)
+        members[f"y_{split}"] = np.arange(count) % 2
+    members |= changed
+    np.savez(path, **{name: value for name, value in members.items() if value is not None})
+    return path
+
+
+def test_an_archive_is_read_as_channels_first(tmp_path: Path) -> None:
+    data = load_data(archive(tmp_path / "two.npz"))
+    assert data.name == "two"
+    assert data.classes == ("a", "b")
+    assert data.train.images.shape == (8, 1, 12, 12)
+    assert data.train.images.dtype == np.uint8
+    assert len(data.val) == len(data.test) == 4
+
+
+def test_colour_images_are_turned_to_channels_first(tmp_path: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (8, 12, 12, 3), np.uint8)
+    data = load_data(archive(tmp_path / "two.npz", x_train=images))
+    assert np.array_equal(data.train.images, images.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"x_val": None}, "has no member 'x_val'"),
+        ({"classes": None}, "has no member 'classes'"),
+        ({"x_train": np.zeros((8, 12, 12), np.float32)}, "float32, uint8 is needed"),
+        ({"x_train": np.zeros((8, 12), np.uint8)}, r"shape \(8, 12\)"),
+        ({"y_train": np.zeros(3, np.int64)}, "train: 8 images but 3 labels"),
+        ({"y_test": np.array([0, 1, 2, 0])}, r"test: labels must lie in 0\.\.1"),
+        ({"x_val": np.zeros((0, 12, 12), np.uint8), "y_val": np.zeros(0, np.int64)}, "val: no images"),
+    ],
+)
+def test_a_faulty_archive_is_refused(tmp_path: Path, changed: dict[str, object], told: str) -> None:
+    with pytest.raises(DataInvalid, match=told):
+        load_data(archive(tmp_path / "two.npz", **changed))
+
+
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "no.npz").write_bytes(b"not a zip")
+    with pytest.raises(DataInvalid, match="cannot be read as a numpy archive"):
+        load_data(tmp_path / "no.npz")
+    with pytest.raises(DataInvalid, match="does not exist"):
+        load_data(tmp_path / "missing.npz")
+
+
+def folder(path: Path) -> Path:
+    for split in ("train", "val"):
+        for label, name in enumerate(("cat", "dog")):
+            (path / split / name).mkdir(parents=True)
+            for number in range(3):
+                color = (200 * label, 30 * number, 10)
+                Image.new("RGB", (20, 30), color).save(path / split / name / f"{number}.png")
+    return path
+
+
+def test_a_folder_is_read_and_resized(tmp_path: Path) -> None:
+    data = load_data(folder(tmp_path / "pets"), side_px=16, channels=3)
+    assert data.classes == ("cat", "dog")
+    assert data.train.images.shape == (6, 3, 16, 16)
+    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.train.images[3:, 0].min() == 200
+    assert np.array_equal(data.test.images, data.val.images)
+
+
+def test_a_folder_without_a_split_or_with_a_broken_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match="has no folder 'train'"):
+        load_data(tmp_path)
+    pets = folder(tmp_path / "pets")
+    (pets / "train" / "cat" / "broken.png").write_bytes(b"\x89PNG")
+    with pytest.raises(DataInvalid, match=r"broken\.png: is not an image"):
+        load_data(pets)
+
+
+@given(st.sets(st.integers(0, 5), min_size=1), st.randoms())
+def test_images_of_some_classes_are_relabelled_by_their_place(chosen: set[int], random: object) -> None:
+    split = small_images(3)
+    order = list(chosen)
+    random.shuffle(order)  # type: ignore[attr-defined]
+    mine = split.of_classes(order)
+    assert len(mine) == 3 * len(order)
+    for image, label in zip(mine.images, mine.labels, strict=True):
+        place = int(np.flatnonzero((split.images == image).all(axis=(1, 2, 3)))[0])
+        assert split.labels[place] == order[label]
+
+
+def test_every_prefix_of_a_balanced_split_is_balanced() -> None:
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 4, 400)
+    split = Split(draw.integers(0, 256, (400, 1, 8, 8), np.uint8), labels)
+    chosen = split.balanced(30, seed=2)
+    assert len(chosen) == 120
+    for end in range(4, 121, 4):
+        assert np.bincount(chosen.labels[:end]).tolist() == [end // 4] * 4
+
+
+def test_augmentation_shifts_flips_and_erases_nothing_else() -> None:
+    images = torch.zeros(64, 1, 16, 16, dtype=torch.uint8)
+    images[:, 0, 8, 4] = 255
+    draw = torch.Generator().manual_seed(0)
+    moved = augment(images, Augmentation(shift_px=2, flip=False, erase=0.0), draw)
+    places = moved.flatten(1).argmax(dim=1)
+    assert set((places // 16).tolist()) == {6, 7, 8, 9, 10}
+    assert set((places % 16).tolist()) == {2, 3, 4, 5, 6}
+    same = augment(images, Augmentation(shift_px=0, flip=False, erase=0.0), draw)
+    assert torch.equal(same, images.float())
+    flipped = augment(images, Augmentation(shift_px=0, flip=True, erase=0.0), draw)
+    assert set((flipped.flatten(1).argmax(dim=1) % 16).tolist()) == {4, 11}
+    erased = augment(torch.randint(0, 256, (64, 1, 16, 16)).byte(), Augmentation(0, False, 1.0), draw)
+    assert erased.shape == (64, 1, 16, 16)
