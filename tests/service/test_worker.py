@@ -249,6 +249,40 @@ def test_a_waiting_worker_takes_a_job_within_milliseconds_and_ends_when_told(
     assert sorted(delays)[2] < 0.1
 
 
+def test_several_workers_share_the_queue_and_no_scenario_is_built_twice(
+    house: House, worker_with: Make
+) -> None:
+    built: list[str] = []
+
+    def build(wanted: Scenario) -> Iterator[Step | Assembly]:
+        built.append(digest_of(wanted))
+        yield Begun("one")
+        time.sleep(0.005)
+        yield make_assembly(digest_of(wanted).encode())
+
+    jobs = []
+    for number in range(45):
+        wanted = scenario(limits={"size_mb": 1 + number % 15})
+        with writing(house.engine, durable=False) as connection:
+            jobs.append(
+                add_job(connection, wanted, digest=digest_of(wanted), request_id="req_1", now=time.time())
+            )
+    workers = [worker_with(Building(build), worker=f"wrk_{number}") for number in range(3)]
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    for thread in threads:
+        thread.start()
+    ends = time.monotonic() + 30
+    while not all(read(house, job).done for job in jobs) and time.monotonic() < ends:
+        time.sleep(0.02)
+    for worker, thread in zip(workers, threads, strict=True):
+        worker.stop()
+        thread.join(5)
+    ended = [read(house, job) for job in jobs]
+    assert {(job.state, job.attempt) for job in ended} == {(State.SUCCEEDED, 1)}
+    assert sorted(built) == sorted({digest_of(scenario(limits={"size_mb": 1 + n})) for n in range(15)})
+    assert sum(job.reused_from is not None for job in ended) == 30
+
+
 def test_the_fakes_of_these_tests_are_builders() -> None:
     builder: Builder = Building()
     steps: Any = builder.build(scenario())
