@@ -111,7 +111,10 @@ def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Candidate:
     subnet = extract(supernet, gates, statistics, images.rows)
     if images.other:
         subnet = _with_other(
-            subnet, supernet.head.weight.cpu().numpy(), supernet.head.bias.cpu().numpy(), images.rows
+            subnet,
+            supernet.head.weight.detach().cpu().numpy(),
+            supernet.head.bias.detach().cpu().numpy(),
+            images.rows,
         )
     session = features_session(subnet, supernet.architecture.input)
     subnet = _refitted(subnet, session, first(images.fit, most), first(images.held_back, most // 4))

@@ -33,7 +33,6 @@ LOG_FILE = "log.jsonl"
 MEETING_FILE = "processes"
 SHARES = {"full": 0.33, "elastic": 0.27, "joint": 0.30, "settle": 0.10}
 ASSEMBLER_RATE = 3e-3
-SALIENCY_NETWORKS = 150
 SAVE_EVERY_S = 120.0
 LOG_EVERY = 200
 EVALUATE_EVERY = 2000
@@ -43,7 +42,8 @@ EVALUATE_EVERY = 2000
 class Job:
     """A whole training run: what is trained, on what, how, and where its state is kept.
 
-    ``pairs`` is how many (task, gates, accuracy) the predictor is fitted on.
+    ``networks`` is how many sub-networks the class saliency is averaged over, ``pairs`` how many
+    (task, gates, accuracy) the predictor is fitted on.
     """
 
     architecture: Architecture
@@ -52,6 +52,7 @@ class Job:
     recipe: Recipe = field(default_factory=Recipe)
     processes: int = 1
     device: str = "cpu"
+    networks: int = 150
     pairs: int = 600
 
 
@@ -169,7 +170,7 @@ def _start_affinity(run: Run, job: Job, assembler: Assembler, rank: int) -> None
     """Start the assembler from class saliency."""
     images = job.data.train.balanced(64, seed=job.recipe.seed + 1)
     saliency = class_saliency(
-        run.average, images, networks=SALIENCY_NETWORKS, seed=job.recipe.seed, rank=rank, world=job.processes
+        run.average, images, networks=job.networks, seed=job.recipe.seed, rank=rank, world=job.processes
     )
     worth, affinity = affinity_from(saliency)
     with torch.no_grad():

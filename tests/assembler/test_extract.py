@@ -1,0 +1,45 @@
+"""A Subnet computes what the supernet computes with the same gates."""
+
+import numpy as np
+import onnxruntime
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assembler.compile.onnx import build
+from assembler.extract import extract
+from supernet.model import calibrate
+from tests.shapes import CLASSES, SMALL, small_images, small_supernet
+from tests.supernet.test_gates import some_gates
+
+IMAGES = small_images(4).images.astype(np.float32)
+
+
+@settings(max_examples=20)
+@given(some_gates, st.permutations(range(len(CLASSES))), st.integers(1, len(CLASSES)))
+def test_subnet_and_supernet_agree(gates: object, order: list[int], size: int) -> None:
+    supernet = small_supernet().to(memory_format=torch.channels_last)
+    rows = tuple(order[:size])
+    batch = torch.from_numpy(IMAGES)
+    statistics = calibrate(supernet, gates, batch[:12])  # type: ignore[arg-type]
+    subnet = extract(supernet, gates, statistics, rows)  # type: ignore[arg-type]
+    session = onnxruntime.InferenceSession(build(subnet, SMALL.input))
+    (scores,) = session.run(["scores"], {"image": IMAGES})
+    with torch.no_grad():
+        logits = supernet(batch, gates, statistics)[:, list(rows)]  # type: ignore[arg-type]
+    np.testing.assert_allclose(scores, torch.softmax(logits, dim=1).numpy(), atol=1e-5)
+
+
+def test_a_subnet_holds_only_what_is_on() -> None:
+    supernet = small_supernet()
+    from supernet.gates import Gates
+
+    gates = Gates(((1,), (), (0, 3)))
+    subnet = extract(supernet, gates, calibrate(supernet, gates, torch.from_numpy(IMAGES)), (2, 0))
+    assert subnet.blocks[0].expand is not None
+    assert subnet.blocks[0].expand.weight.shape == (16, 16, 3, 3)
+    assert subnet.blocks[1].expand is None
+    assert subnet.blocks[1].shortcut is not None
+    assert subnet.blocks[2].project is not None
+    assert subnet.blocks[2].project.weight.shape == (32, 32, 1, 1)
+    assert np.array_equal(subnet.head_weight, supernet.head.weight.detach().numpy()[[2, 0]])

@@ -1,0 +1,83 @@
+"""The assembler chooses by task and budget, and learns from what it chose."""
+
+import numpy as np
+import pytest
+import torch
+
+from assembler.affinity import affinity_from, class_saliency
+from assembler.cost import cost_of
+from assembler.joint import choose, joint_sampler, straight_through
+from assembler.model import Assembler
+from assembler.nominal import nominal_profile
+from supernet.gates import Gates, full_gates
+from supernet.train import held_out
+from tests.shapes import CLASSES, SMALL, small_images, small_supernet
+
+PROFILE = nominal_profile(SMALL)
+
+
+def assembler_of_opinions() -> Assembler:
+    torch.manual_seed(0)
+    assembler = Assembler(SMALL, len(CLASSES))
+    torch.nn.init.normal_(assembler.affinity, 0.0, 2.0)
+    return assembler
+
+
+def test_samples_keep_class_sets_to_test_on_out() -> None:
+    sample = joint_sampler(assembler_of_opinions(), SMALL, PROFILE, len(CLASSES), learning=True)
+    draw = np.random.default_rng(0)
+    tasks = [one.classes for _ in range(100) for one in sample(draw, 0.5)]
+    assert not any(held_out(task) for task in tasks)
+    assert len(set(tasks)) > 10
+
+
+def test_gates_differ_by_task() -> None:
+    assembler = assembler_of_opinions()
+    found = set()
+    for label in range(len(CLASSES)):
+        task = torch.nn.functional.one_hot(torch.tensor([label]), len(CLASSES)).float()
+        with torch.no_grad():
+            base, class_term = assembler(task, torch.tensor([[0.5]]))
+        found.add(choose(torch.exp(base + class_term)[0], SMALL, PROFILE, 0.5))
+    assert len(found) >= 4
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.1, 0.5, 1.0])
+def test_chosen_gates_keep_to_the_budget(budget: float) -> None:
+    gates = choose(torch.rand(11) + 0.1, SMALL, PROFILE, budget)
+    least, dense = (
+        cost_of(SMALL, counts, 1, PROFILE).latency_ms for counts in ((0, 0, 0), full_gates(SMALL).counts)
+    )
+    assert cost_of(SMALL, gates.counts, 1, PROFILE).latency_ms <= least + budget * (dense - least) + 1e-9
+    if budget == 1.0:
+        assert gates == full_gates(SMALL)
+
+
+def test_gradients_go_to_active_modules_and_sum_to_nothing() -> None:
+    utilities = torch.zeros(11, requires_grad=True)
+    gates = Gates(((0, 2), (), (1, 3)))
+    factors = straight_through(utilities, gates, SMALL)
+    assert [len(f) for f in factors] == [2, 0, 2]
+    assert all(torch.equal(f, torch.ones_like(f)) for f in factors)
+    (factors[0][0] * 3.0).backward()
+    assert utilities.grad is not None
+    assert set(torch.nonzero(utilities.grad).flatten().tolist()) == {0, 2, 8, 10}
+    assert utilities.grad[0] > 0 > utilities.grad[2]
+    assert abs(float(utilities.grad.sum())) < 1e-6
+
+
+def test_settled_samples_carry_no_gradients() -> None:
+    sample = joint_sampler(assembler_of_opinions(), SMALL, PROFILE, len(CLASSES), learning=False)
+    draw = np.random.default_rng(0)
+    assert all(one.strengths is None for _ in range(20) for one in sample(draw, 0.9))
+
+
+def test_saliency_finds_the_module_that_a_class_needs() -> None:
+    supernet = small_supernet()
+    with torch.no_grad():
+        supernet.modular_blocks[2].project[:, 16:32] *= 20.0
+    saliency = class_saliency(supernet, small_images(12), networks=12, per_class=8)
+    worth, affinity = affinity_from(saliency)
+    assert saliency.shape == affinity.shape == (6, 11)
+    assert int(worth[7:].argmax()) == 1
+    assert float(affinity.mean(dim=0).abs().max()) < 1e-5

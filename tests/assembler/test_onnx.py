@@ -1,0 +1,87 @@
+"""The file stands alone, and a second way of writing it agrees."""
+
+import io
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from assembler.compile.onnx import FEATURES_NAME, build
+from assembler.subnet import Conv, Subnet, random_subnet
+from tests.shapes import SMALL
+
+COUNTS = (2, 0, 3)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, 16, 16)).astype(np.float32)
+
+
+class Twin(nn.Module):
+    """The same Subnet in torch, for torch's own exporter."""
+
+    def __init__(self, subnet: Subnet) -> None:
+        super().__init__()
+        self.subnet = subnet
+
+    def conv(self, x: Tensor, conv: Conv) -> Tensor:
+        weight, bias = torch.from_numpy(conv.weight), torch.from_numpy(conv.bias)
+        y = nn.functional.conv2d(x, weight, bias, conv.stride, conv.padding)
+        return nn.functional.relu(y) if conv.relu else y
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = image - torch.tensor(self.subnet.input_mean).reshape(1, -1, 1, 1)
+        x = self.conv(x, self.subnet.stem)
+        for block in self.subnet.blocks:
+            trunk = x if block.shortcut is None else self.conv(x, block.shortcut)
+            if block.expand is not None and block.project is not None:
+                trunk = trunk + self.conv(self.conv(x, block.expand), block.project)
+            x = trunk
+        x = self.conv(x, self.subnet.neck).mean(dim=(2, 3))
+        logits = x @ torch.from_numpy(self.subnet.head_weight).T + torch.from_numpy(self.subnet.head_bias)
+        return torch.softmax(logits, dim=1)
+
+
+def scores(content: bytes) -> np.ndarray:
+    (answer,) = onnxruntime.InferenceSession(content).run(None, {"image": IMAGES})
+    return answer
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchs_own_exporter_gives_the_same_answers() -> None:
+    subnet = random_subnet(SMALL, COUNTS, 4)
+    file = io.BytesIO()
+    torch.onnx.export(Twin(subnet), (torch.from_numpy(IMAGES),), file, input_names=["image"], dynamo=False)
+    np.testing.assert_allclose(scores(build(subnet, SMALL.input)), scores(file.getvalue()), atol=1e-5)
+
+
+def test_the_file_passes_the_checker_and_names_its_ends() -> None:
+    model = onnx.load_from_string(build(random_subnet(SMALL, COUNTS, 4), SMALL.input, {"classes": '["é"]'}))
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.input] == ["image"]
+    assert [value.name for value in model.graph.output] == ["scores"]
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"classes": '["é"]'}
+
+
+def test_scores_are_probabilities_for_any_batch() -> None:
+    content = build(random_subnet(SMALL, COUNTS, 4), SMALL.input)
+    session = onnxruntime.InferenceSession(content)
+    for size in (1, 3):
+        (answer,) = session.run(None, {"image": IMAGES[:size]})
+        assert answer.shape == (size, 4)
+        np.testing.assert_allclose(answer.sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_the_same_subnet_gives_the_same_bytes() -> None:
+    subnet = random_subnet(SMALL, COUNTS, 4)
+    meta = {"b": "2", "a": "1"}
+    assert build(subnet, SMALL.input, meta) == build(subnet, SMALL.input, meta)
+
+
+def test_features_are_what_the_head_sees() -> None:
+    subnet = random_subnet(SMALL, COUNTS, 4)
+    features = scores(build(subnet, SMALL.input, output=FEATURES_NAME))
+    logits = features @ subnet.head_weight.T + subnet.head_bias
+    logits -= logits.max(axis=1, keepdims=True)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(scores(build(subnet, SMALL.input)), expected, atol=1e-5)

@@ -1,0 +1,43 @@
+"""The head is fitted for the task it gets."""
+
+import numpy as np
+
+from assembler.refit import refit_head
+
+DRAW = np.random.default_rng(0)
+LABELS = np.tile(np.arange(3), 60)
+CENTRES = DRAW.normal(0, 2, (3, 10))
+FEATURES = (CENTRES[LABELS] + DRAW.normal(0, 1, (180, 10))).astype(np.float32)
+NOTHING = np.zeros((3, 10), np.float32), np.zeros(3, np.float32)
+
+
+def accuracy(head: tuple[np.ndarray, np.ndarray]) -> float:
+    return float(((FEATURES @ head[0].T + head[1]).argmax(axis=1) == LABELS).mean())
+
+
+def test_a_fitted_head_separates_the_classes() -> None:
+    head = refit_head(FEATURES, LABELS, *NOTHING)
+    assert head[0].dtype == head[1].dtype == np.float32
+    assert accuracy(head) > 0.97
+
+
+def test_a_strong_pull_keeps_the_head_it_started_from() -> None:
+    start = DRAW.normal(0, 1, (3, 10)).astype(np.float32), DRAW.normal(0, 1, 3).astype(np.float32)
+    kept = refit_head(FEATURES, LABELS, *start, pull=1e6)
+    np.testing.assert_allclose(kept[0], start[0], atol=1e-3)
+    free = refit_head(FEATURES, LABELS, *start, pull=1e-4)
+    assert np.abs(free[0] - start[0]).max() > 0.1
+
+
+def test_fitting_twice_gives_the_same() -> None:
+    first, second = (refit_head(FEATURES, LABELS, *NOTHING) for _ in range(2))
+    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first[1], second[1])
+
+
+def test_a_constant_feature_does_no_harm() -> None:
+    flat = FEATURES.copy()
+    flat[:, 0] = 5.0
+    head = refit_head(flat, LABELS, *NOTHING)
+    assert np.isfinite(head[0]).all()
+    assert ((flat @ head[0].T + head[1]).argmax(axis=1) == LABELS).mean() > 0.95

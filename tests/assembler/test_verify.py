@@ -1,0 +1,48 @@
+"""A file that computes something else does not pass."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from assembler.candidate import cut, task_images
+from assembler.compile.onnx import build
+from assembler.errors import VerificationFailed
+from assembler.subnet import Subnet
+from assembler.verify import TOLERANCE, verify
+from supernet.gates import prefix_gates
+from supernet.task import Kind, Task
+from tests.shapes import CLASSES, SMALL, small_images, small_supernet
+
+SUPERNET = small_supernet()
+IMAGES = task_images(
+    Task(kind=Kind.CLASSIFICATION, classes=("fox", "ant", "bee")),
+    CLASSES,
+    small_images(30, 1),
+    small_images(20, 2),
+)
+CANDIDATE = cut(prefix_gates((2, 1, 3)), SUPERNET, IMAGES)
+
+
+def test_an_honest_file_passes() -> None:
+    content = build(CANDIDATE.subnet, SMALL.input)
+    assert verify(content, CANDIDATE, SUPERNET, IMAGES.validation) < TOLERANCE
+
+
+def spoiled_stem(subnet: Subnet) -> Subnet:
+    return replace(subnet, stem=replace(subnet.stem, bias=subnet.stem.bias + 0.05))
+
+
+def swapped_rows(subnet: Subnet) -> Subnet:
+    return subnet.with_head(subnet.head_weight[[1, 0, 2]], subnet.head_bias[[1, 0, 2]])
+
+
+def not_numbers(subnet: Subnet) -> Subnet:
+    return subnet.with_head(subnet.head_weight * np.float32(np.nan), subnet.head_bias)
+
+
+@pytest.mark.parametrize("spoil", [spoiled_stem, swapped_rows, not_numbers])
+def test_a_spoiled_file_does_not(spoil: object) -> None:
+    content = build(spoil(CANDIDATE.subnet), SMALL.input)  # type: ignore[operator]
+    with pytest.raises(VerificationFailed):
+        verify(content, CANDIDATE, SUPERNET, IMAGES.validation)
