@@ -136,11 +136,17 @@ def test_a_limit_that_cannot_be_met_fails_with_one_that_can(house: House) -> Non
     assert diagnosis == checked["diagnosis"]
     assert diagnosis["binding"] == ["latency_ms"]
     assert diagnosis["best_possible"]["latency_ms"] > 0.001
-    possible = dict(impossible["limits"])
-    for pointer, value in diagnosis["nearest"][0]["change"].items():
-        possible[pointer.removeprefix("/limits/")] = value
-    possible.pop("accuracy_min")
-    assert generate(house, scenario(limits=possible))["state"] == "succeeded"
+    # The first advice comes from the device's profile, the next ones from what was measured: on a machine that
+    # is busy now but was not then, the first may still be too tight.
+    limits: dict[str, float] = {}
+    for _ in range(4):
+        for pointer, value in job["error"]["diagnosis"]["nearest"][0]["change"].items():
+            limits[pointer.removeprefix("/limits/")] = value
+        job = generate(house, scenario(limits=limits))
+        if job["state"] == "succeeded":
+            break
+    assert job["state"] == "succeeded", job["error"]
+    assert 0.001 < limits["latency_ms"] < dense(house)["latency_ms"]
 
 
 def test_the_nearest_is_delivered_where_that_is_asked_for(house: House) -> None:
