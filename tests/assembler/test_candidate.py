@@ -7,7 +7,8 @@ from assembler.candidate import HELD_BACK, TaskImages, cut, first, place_in_clas
 from supernet.data import Split
 from supernet.gates import full_gates, prefix_gates
 from supernet.task import Kind, Task
-from tests.shapes import CLASSES, SMALL, small_images, small_supernet
+from tests.shapes import SMALL
+from tests.small import CLASSES, small_images, small_supernet
 
 CALIBRATION, VALIDATION = small_images(60, seed=1), small_images(40, seed=2)
 

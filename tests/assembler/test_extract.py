@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from assembler.compile.onnx import build
 from assembler.extract import extract
 from supernet.model import calibrate
-from tests.shapes import CLASSES, SMALL, small_images, small_supernet
+from tests.shapes import SMALL
+from tests.small import CLASSES, small_images, small_supernet
 from tests.supernet.test_gates import some_gates
 
 IMAGES = small_images(4).images.astype(np.float32)

@@ -11,7 +11,8 @@ from assembler.model import Assembler
 from assembler.nominal import nominal_profile
 from supernet.gates import Gates, full_gates
 from supernet.train import held_out
-from tests.shapes import CLASSES, SMALL, small_images, small_supernet
+from tests.shapes import SMALL
+from tests.small import CLASSES, small_images, small_supernet
 
 PROFILE = nominal_profile(SMALL)
 

@@ -13,7 +13,8 @@ from supernet.card import DataSource, load_card
 from supernet.checkpoint import load_checkpoint
 from supernet.data import Augmentation, DataSet
 from supernet.train import Recipe
-from tests.shapes import CLASSES, SMALL, small_images
+from tests.shapes import SMALL
+from tests.small import CLASSES, small_images
 
 DATA = DataSet("stripes", CLASSES, small_images(20, 1), small_images(20, 2), small_images(10, 3))
 

@@ -12,7 +12,8 @@ from assembler.subnet import Subnet
 from assembler.verify import TOLERANCE, verify
 from supernet.gates import prefix_gates
 from supernet.task import Kind, Task
-from tests.shapes import CLASSES, SMALL, small_images, small_supernet
+from tests.shapes import SMALL
+from tests.small import CLASSES, small_images, small_supernet
 
 SUPERNET = small_supernet()
 IMAGES = task_images(

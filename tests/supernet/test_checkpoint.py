@@ -11,7 +11,8 @@ from supernet.checkpoint import load_checkpoint, save_checkpoint
 from supernet.errors import CheckpointDamaged
 from supernet.gates import full_gates
 from supernet.model import Supernet, calibrate
-from tests.shapes import SMALL, small_checkpoint, small_supernet
+from tests.shapes import SMALL
+from tests.small import small_checkpoint, small_supernet
 
 
 def test_weights_survive_saving_whatever_their_memory_order(tmp_path: Path) -> None:

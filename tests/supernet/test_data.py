@@ -11,7 +11,7 @@ from PIL import Image
 
 from supernet.data import Augmentation, Split, augment, load_data
 from supernet.errors import DataInvalid
-from tests.shapes import small_images
+from tests.small import small_images
 
 
 def archive(path: Path, **changed: object) -> Path:

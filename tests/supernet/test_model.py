@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from supernet.gates import Gates, full_gates
 from supernet.layers import Statistics
 from supernet.model import Supernet, calibrate
-from tests.shapes import CLASSES, SMALL, small_images, small_supernet
+from tests.shapes import SMALL
+from tests.small import CLASSES, small_images, small_supernet
 from tests.supernet.test_gates import some_gates
 
 IMAGES = torch.from_numpy(small_images(4).images).float()

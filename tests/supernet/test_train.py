@@ -19,7 +19,8 @@ from supernet.train import (
     random_task,
     train_steps,
 )
-from tests.shapes import CLASSES, SMALL, small_images
+from tests.shapes import SMALL
+from tests.small import CLASSES, small_images
 
 DATA = small_images(20)
 RECIPE = Recipe(epochs=4, batch=24, learning_rate=0.05)

@@ -1,0 +1,140 @@
+"""From a scenario to a model file that stands alone, or to an honest refusal."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from assembler.artifact import Assembly
+from assembler.assemble import Phase, assemble
+from assembler.device import Profile
+from assembler.errors import Infeasible
+from assembler.estimate import Estimator
+from assembler.measure import measure_device
+from assembler.scenario import Scenario, parse_scenario
+from supernet.checkpoint import Checkpoint, load_checkpoint
+from tests.small import CLASSES, small_checkpoint, small_supernet
+
+PHASES = ["assembling", "calibrating", "compiling", "verifying", "measuring"]
+Kit = tuple[Checkpoint, Estimator, Profile]
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    folder: Path = tmp_path_factory.mktemp("zoo") / "small"
+    card = small_checkpoint(folder, small_supernet())
+    *_, profile = measure_device(card)
+    assert isinstance(profile, Profile)
+    return load_checkpoint(folder), Estimator(folder, card), profile
+
+
+def scenario(
+    limits: dict[str, float], classes: tuple[str, ...] = ("fox", "ant", "bee"), **more: object
+) -> Scenario:
+    task = {"kind": "classification", "classes": classes, "other": more.pop("other", False)}
+    return parse_scenario(json.dumps({"task": task, "limits": limits, **more}).encode())
+
+
+def made(kit: Kit, asked: Scenario) -> Assembly:
+    *_, assembly = assemble(asked, *kit)
+    assert isinstance(assembly, Assembly)
+    return assembly
+
+
+def test_phases_come_in_order_and_the_assembly_last(kit: Kit) -> None:
+    steps = list(assemble(scenario({"size_mb": 1.0}), *kit))
+    assert [step.name for step in steps[:-1] if isinstance(step, Phase)] == PHASES
+    assembly = steps[-1]
+    assert isinstance(assembly, Assembly)
+    assert assembly.limits_met
+    assert assembly.artifact.bytes == len(assembly.content)
+    assert assembly.measured.size_mb == len(assembly.content) / 1e6
+
+
+def test_the_file_stands_alone(kit: Kit) -> None:
+    assembly = made(kit, scenario({"size_mb": 1.0}))
+    session = onnxruntime.InferenceSession(assembly.content)
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["classes"]) == ["fox", "ant", "bee"]
+    description = json.loads(told["input"])
+    assert description["shape"] == ["N", 1, 16, 16]
+    assert description["mean"] == [20.0]
+    checkpoint = kit[0]
+    mine = checkpoint.validation.of_classes([5, 0, 1])
+    (scores,) = session.run(["scores"], {description["name"]: mine.images.astype(np.float32)})
+    assert scores.shape == (60, 3)
+    assert (scores.argmax(axis=1) == mine.labels).mean() == pytest.approx(assembly.measured.accuracy)
+    onnx.checker.check_model(onnx.load_from_string(assembly.content), full_check=True)
+
+
+def test_a_tighter_size_gives_a_smaller_file(kit: Kit) -> None:
+    large = made(kit, scenario({"size_mb": 1.0}))
+    small = made(kit, scenario({"size_mb": len(large.content) * 0.5 / 1e6}))
+    assert len(small.content) <= len(large.content) * 0.5
+    assert small.limits_met
+
+
+def test_the_same_scenario_gives_the_same_bytes(kit: Kit) -> None:
+    asked = scenario({"size_mb": 0.1})
+    assert made(kit, asked).artifact == made(kit, asked).artifact
+
+
+def test_classes_come_in_the_order_of_the_request(kit: Kit) -> None:
+    answers = []
+    for classes in (("fox", "ant", "bee"), ("bee", "fox", "ant")):
+        session = onnxruntime.InferenceSession(made(kit, scenario({"size_mb": 1.0}, classes)).content)
+        images = kit[0].validation.of_classes([5, 0, 1])
+        (scores,) = session.run(None, {"image": images.images.astype(np.float32)})
+        answers.append([classes[i] for i in scores.argmax(axis=1)])
+    assert np.mean([a == b for a, b in zip(*answers, strict=True)]) > 0.9
+
+
+def test_other_adds_an_output(kit: Kit) -> None:
+    assembly = made(kit, scenario({"size_mb": 1.0}, other=True))
+    assert assembly.manifest["classes"] == ["fox", "ant", "bee", "other"]
+    (scores,) = onnxruntime.InferenceSession(assembly.content).run(
+        None, {"image": kit[0].validation.images[:6].astype(np.float32)}
+    )
+    assert scores.shape == (6, 4)
+
+
+def test_a_limit_out_of_reach_is_refused_before_any_work(kit: Kit) -> None:
+    steps = assemble(scenario({"latency_ms": 1e-5}), *kit)
+    assert next(steps) == Phase("assembling")
+    with pytest.raises(Infeasible) as refused:
+        next(steps)
+    assert refused.value.diagnosis.binding == ("latency_ms",)
+
+
+def test_the_nearest_is_delivered_where_that_was_asked_for(kit: Kit) -> None:
+    assembly = made(kit, scenario({"latency_ms": 1e-5}, on_infeasible="nearest"))
+    assert not assembly.limits_met
+    (check,) = assembly.limits_check
+    assert check.limit == "latency_ms"
+    assert check.value > check.requested
+    assert not check.met
+
+
+def test_an_accuracy_that_was_measured_too_low_is_refused_with_what_is_possible(kit: Kit) -> None:
+    with pytest.raises(Infeasible) as refused:
+        made(kit, scenario({"size_mb": 0.03, "accuracy_min": 1.0}, CLASSES))
+    diagnosis = refused.value.diagnosis
+    assert diagnosis.binding == ("accuracy_min",)
+    assert 0.2 < diagnosis.best_possible.accuracy < 1.0
+
+
+def test_a_file_that_runs_slower_than_foretold_is_cut_again(kit: Kit) -> None:
+    checkpoint, estimator, profile = kit
+    dense = made(kit, scenario({"size_mb": 1.0})).measured.latency_ms
+    halved = {"scale": profile.latency.scale * 0.5, "offset_ms": profile.latency.offset_ms * 0.5}
+    latency = profile.latency.model_copy(update=halved)
+    hopeful = profile.model_copy(update={"latency": latency})
+    asked = scenario({"latency_ms": dense * 0.75})
+    steps = list(assemble(asked, checkpoint, estimator, hopeful))
+    assembly = steps[-1]
+    assert isinstance(assembly, Assembly)
+    assert sum(step == Phase("measuring") for step in steps) > 1
+    assert assembly.measured.latency_ms <= dense * 0.75

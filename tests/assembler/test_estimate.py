@@ -1,0 +1,127 @@
+"""What is foretold is bounded, honest about limits, and the same as what is cut out."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assembler.cost import Cost
+from assembler.device import Profile
+from assembler.estimate import (
+    Estimator,
+    budget_of,
+    caps_of,
+    cost,
+    estimate,
+    least_cost,
+    needed_limits,
+    propose,
+)
+from assembler.nominal import nominal_profile
+from assembler.scenario import Scenario, parse_scenario
+from assembler.search import Caps
+from supernet.card import Card, load_card
+from supernet.gates import full_gates
+from tests.shapes import SMALL
+from tests.small import CLASSES, small_checkpoint, small_supernet
+
+PROFILE = nominal_profile(SMALL)
+
+
+@pytest.fixture(scope="module")
+def estimator(tmp_path_factory: pytest.TempPathFactory) -> Estimator:
+    folder = tmp_path_factory.mktemp("zoo") / "small"
+    small_checkpoint(folder, small_supernet())
+    return Estimator(folder, load_card(folder))
+
+
+def scenario(classes: tuple[str, ...] = ("ant", "fox"), **limits: float) -> Scenario:
+    body = {"task": {"kind": "classification", "classes": classes}, "limits": limits}
+    return parse_scenario(json.dumps(body).encode())
+
+
+def needed(card: Card, profile: Profile = PROFILE) -> dict[str, float]:
+    return needed_limits(least_cost(scenario(latency_ms=1.0), card, profile), profile)
+
+
+@settings(max_examples=40)
+@given(share=st.floats(0.0, 1.2), classes=st.sets(st.sampled_from(CLASSES), min_size=1))
+def test_proposals_keep_to_the_limit(estimator: Estimator, share: float, classes: set[str]) -> None:
+    low = needed(estimator.card)["latency_ms"]
+    asked = scenario(tuple(sorted(classes)), latency_ms=low * (1 + 3 * share))
+    proposals = propose(asked, estimator, PROFILE)
+    assert 1 <= len(proposals) <= 3
+    assert len({proposal.gates for proposal in proposals}) == len(proposals)
+    assert all(p.predicted.latency_ms <= asked.limits.latency_ms for p in proposals)  # type: ignore[operator]
+    assert all(0.0 <= p.predicted.accuracy <= 1.0 for p in proposals)
+
+
+@pytest.mark.parametrize("name", ["latency_ms", "memory_mb", "size_mb"])
+def test_a_limit_out_of_reach_names_itself_and_what_would_do(estimator: Estimator, name: str) -> None:
+    least = needed(estimator.card)[name]
+    answer = estimate(scenario(**{name: least * 0.9}), estimator.card, estimator, PROFILE)
+    assert not answer.feasible
+    assert answer.predicted is None
+    assert answer.diagnosis is not None
+    assert answer.diagnosis.binding == (name,)
+    (change,) = answer.diagnosis.nearest
+    value = change.change[f"/limits/{name}"]
+    assert least * 0.9 < value <= least * 1.2
+    assert estimate(scenario(**{name: value}), estimator.card, estimator, PROFILE).feasible
+
+
+def test_all_limits_out_of_reach_are_named_together(estimator: Estimator) -> None:
+    answer = estimate(scenario(latency_ms=1e-6, size_mb=1e-6), estimator.card, estimator, PROFILE)
+    assert answer.diagnosis is not None
+    assert answer.diagnosis.binding == ("latency_ms", "size_mb")
+    assert set(answer.diagnosis.nearest[0].change) == {"/limits/latency_ms", "/limits/size_mb"}
+
+
+def test_an_accuracy_out_of_reach_says_what_can_be_reached(estimator: Estimator) -> None:
+    asked = scenario(latency_ms=needed(estimator.card)["latency_ms"] * 1.1, accuracy_min=1.0)
+    answer = estimate(asked, estimator.card, estimator, PROFILE)
+    assert answer.diagnosis is not None
+    assert answer.diagnosis.binding == ("accuracy_min",)
+    floor = answer.diagnosis.nearest[0].change["/limits/accuracy_min"]
+    assert floor <= answer.diagnosis.best_possible.accuracy
+    lowered = scenario(latency_ms=asked.limits.latency_ms or 0.0, accuracy_min=floor)
+    assert estimate(lowered, estimator.card, estimator, PROFILE).feasible
+
+
+def test_without_a_limit_on_cost_the_dense_net_is_proposed(estimator: Estimator) -> None:
+    proposals = propose(scenario(accuracy_min=0.1), estimator, PROFILE)
+    assert proposals[0].gates == full_gates(SMALL)
+
+
+def test_a_looser_limit_never_proposes_less_utility(estimator: Estimator) -> None:
+    values = estimator.utilities(("ant", "bee"), 0.5)[2]
+    low = needed(estimator.card)["latency_ms"]
+    sums = []
+    for step in range(1, 12):
+        (gates, *_) = [
+            p.gates for p in propose(scenario(latency_ms=low * (1 + 0.3 * step)), estimator, PROFILE)
+        ]
+        sums.append(sum(float(values[i][list(on)].sum()) for i, on in enumerate(gates.active)))
+    assert sums[-1] >= sums[0]
+
+
+def test_the_budget_is_the_tightest_share(estimator: Estimator) -> None:
+    asked = scenario(latency_ms=1.0)
+    card = estimator.card
+    dense = cost(asked, card, full_gates(SMALL).counts, PROFILE)
+    assert isinstance(dense, Cost)
+    assert budget_of(Caps(), asked, card, PROFILE) == 1.0
+    assert budget_of(Caps(latency_ms=dense.latency_ms / 2), asked, card, PROFILE) == pytest.approx(0.5)
+    tight = Caps(latency_ms=dense.latency_ms / 2, size_mb=least_cost(asked, card, PROFILE).size_mb)
+    assert budget_of(tight, asked, card, PROFILE) == pytest.approx(0.0, abs=1e-6)
+    assert caps_of(asked.limits) == Caps(latency_ms=1.0)
+
+
+def test_the_estimator_needs_no_torch(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, assembler.estimate, assembler.manifest; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,71 @@
+"""A small supernet with its images and checkpoint, that tests share."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from assembler.compile.network import build_assembler, build_predictor
+from assembler.model import Assembler, Predictor
+from supernet.card import Card, DataSource, Figures, Training
+from supernet.checkpoint import file_digests, images_bytes, save_checkpoint, weights_bytes
+from supernet.data import Split
+from supernet.model import Supernet
+from supernet.task import Kind
+from tests.shapes import SMALL
+
+CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox")
+
+
+def small_supernet(seed: int = 0) -> Supernet:
+    """Return a supernet with random weights in which every module matters."""
+    torch.manual_seed(seed)
+    supernet = Supernet(SMALL, len(CLASSES))
+    for block in supernet.modular_blocks:
+        torch.nn.init.normal_(block.project, 0.0, 0.1)
+        torch.nn.init.uniform_(block.scale, 0.5, 1.5)
+        torch.nn.init.normal_(block.shift, 0.0, 0.3)
+    return supernet
+
+
+def small_images(per_class: int, seed: int = 0) -> Split:
+    """Return noisy stripes, lying or standing and of three widths by class; classes interleaved."""
+    draw = np.random.default_rng(seed)
+    labels = np.tile(np.arange(len(CLASSES)), per_class)
+    images = draw.integers(0, 120, (len(labels), 1, 16, 16))
+    for image, label in zip(images, labels, strict=True):
+        stripes = 100 * ((np.arange(16) + draw.integers(0, 8)) // (1 + label // 2) % 2)
+        image[0] += stripes[:, None] if label % 2 else stripes[None, :]
+    return Split(images.astype(np.uint8), labels.astype(np.int64))
+
+
+def small_checkpoint(folder: Path, supernet: Supernet) -> Card:
+    """Write a whole checkpoint around a supernet, with an untrained assembler and predictor."""
+    torch.manual_seed(1)
+    assembler = Assembler(SMALL, len(CLASSES))
+    torch.nn.init.normal_(assembler.affinity, 0.0, 1.0)
+    predictor = Predictor(SMALL, torch.full((len(CLASSES), len(CLASSES)), 0.01).fill_diagonal_(0.0))
+    files = {
+        "weights.safetensors": weights_bytes(supernet),
+        "assembler.onnx": build_assembler(assembler),
+        "predictor.onnx": build_predictor(predictor, len(SMALL.blocks)),
+        "images.npz": images_bytes(small_images(30, seed=1), small_images(20, seed=2)),
+    }
+    card = Card(
+        name=folder.name,
+        kind=Kind.CLASSIFICATION,
+        classes=CLASSES,
+        architecture=SMALL,
+        data=DataSource(name="bands", licence="MIT", credit=""),
+        training=Training(command="", seed=0, epochs=0.0, duration_s=0.0, machine="", versions={}),
+        figures=Figures(
+            dense_accuracy=0.5,
+            dense_accuracy_by_class=(0.5,) * len(CLASSES),
+            test_images=6,
+            predictor_error=0.1,
+            predictor_pairs=1,
+        ),
+        files=file_digests(files),
+    )
+    save_checkpoint(folder, card, files)
+    return card
