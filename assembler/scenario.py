@@ -132,13 +132,17 @@ def resolve(scenario: Scenario, cards: Sequence[Card]) -> Card:
     """Return the Card of the supernet that the scenario is cut out of.
 
     Raises:
-        ScenarioInvalid: no supernet of that name or for that kind (``scenario-invalid``), none that knows all
-            the classes (``unknown-class``), or several that do (``ambiguous-supernet``).
+        ScenarioInvalid: no supernet of that name or for that kind, or ``other`` with all of its classes
+            (``scenario-invalid``), none that knows all the classes (``unknown-class``), or several that do
+            (``ambiguous-supernet``).
     """
     candidates = _candidates(scenario, cards)
     classes = scenario.task.classes
     able = [card for card in candidates if set(classes) <= set(card.classes)]
     if len(able) == 1:
+        if scenario.task.other and len(classes) == len(able[0].classes):
+            detail = "no class is left for it to stand for: all of the supernet's classes are asked for"
+            raise _invalid((FieldProblem("/task/other", "scenario-invalid", detail),))
         return able[0]
     if able:
         detail = f"several supernets know all these classes: {', '.join(sorted(card.name for card in able))}"

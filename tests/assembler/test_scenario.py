@@ -215,6 +215,14 @@ def test_an_unknown_class_comes_with_the_known_one_that_is_closest() -> None:
     assert "Boots" not in error.detail
 
 
+def test_other_needs_a_class_that_is_not_asked_for() -> None:
+    task = {"kind": "classification", "classes": ["sandal", "boot", "sneaker"], "other": True}
+    error = refused(parse_scenario(body(task=task)), SHOES)
+    assert (error.code, error.problems[0].pointer) == ("scenario-invalid", "/task/other")
+    task["classes"] = ["sandal", "boot"]
+    assert resolve(parse_scenario(body(task=task)), [SHOES]) is SHOES
+
+
 def test_classes_that_no_single_supernet_knows_together_are_unknown() -> None:
     error = refused(asking_for("boot", "bag"), SHOES, CLOTHES)
     assert error.code == "unknown-class"
