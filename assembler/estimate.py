@@ -28,6 +28,7 @@ SMALLEST_BUDGET = 0.02
 LOGARITHM_RANGE = 6.0
 WIDENINGS = 16
 MEASURED_RESERVE = 0.1
+RESERVES = {"latency_ms": 0.1, "memory_mb": 0.05}
 
 Array = npt.NDArray[np.float32]
 
@@ -164,7 +165,9 @@ def diagnose(scenario: Scenario, card: Card, estimator: Estimator, profile: Prof
         name for name, limit in scenario.limits.requested.items() if name in needed and limit < needed[name]
     ]
     if binding:
-        return _too_tight(scenario, estimator, profile, {name: needed[name] for name in binding})
+        # What is measured, not only foretold, must hold with the advice: it keeps a reserve.
+        advised = {name: _round_up(needed[name] * (1 + RESERVES.get(name, 0.0))) for name in binding}
+        return _too_tight(scenario, estimator, profile, advised)
     floor = scenario.limits.accuracy_min
     best = propose(scenario, estimator, profile)[0]
     if floor is None or best.predicted.accuracy >= floor:
