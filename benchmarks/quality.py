@@ -3,7 +3,7 @@
 Draws random class sets that training never sampled, gives each a latency limit out of the supernet's whole range,
 generates the model, tests the file on test images, measures it again, and trains a network of the same shape from
 scratch on the same classes. Prints JSON:
-``python benchmarks/quality.py --data fashion_mnist.npz [--sets 20] [--size 5] [--processes 2]``.
+``python -m benchmarks.quality --data fashion_mnist.npz [--sets 20] [--size 5] [--processes 2]``.
 """
 
 import argparse
@@ -20,8 +20,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from machine import describe_machine
-from scratch import Schedule, scratch_accuracy
 
 from assembler.artifact import Assembly
 from assembler.assemble import assemble
@@ -29,6 +27,8 @@ from assembler.device import Profile
 from assembler.estimate import Estimator, least_cost
 from assembler.measure import ensure_profile, measure_model
 from assembler.scenario import Scenario
+from benchmarks.machine import describe_machine
+from benchmarks.scratch import Schedule, scratch_accuracy
 from supernet.checkpoint import load_checkpoint
 from supernet.data import Augmentation, DataSet, load_data
 from supernet.train import held_out

@@ -1,13 +1,11 @@
 """How fast the service is: its start, checks, and from scenario to artifact.
 
 Starts the real server with a fresh data folder and prints JSON:
-``python benchmarks/service.py [--checks 200] [--models 50]``.
+``python -m benchmarks.service [--checks 200] [--models 50]``.
 """
 
 import argparse
 import json
-import os
-import platform
 import random
 import re
 import signal
@@ -25,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from benchmarks.machine import describe_machine
 
 READY_S = 180.0
 WARMUP = 3
@@ -48,7 +48,7 @@ def main() -> None:
             checks = [check(client, next(drawn)) for _ in range(options.checks)]
             models = [generate(client, next(drawn)) for _ in range(options.models)]
     report = {
-        "machine": {"cpu": processor(), "cores": os.cpu_count(), "load_1min": os.getloadavg()[0]},
+        "machine": describe_machine(),
         "start": {"first": first, "second": second},
         "check": {"count": len(checks), **quantiles([one["ms"] for one in checks], "ms")},
         "check_feasible": sum(one["feasible"] for one in checks),
@@ -161,13 +161,6 @@ def quantiles(values: Sequence[float], unit: str) -> dict[str, float]:
 def seconds(text: str) -> float:
     """Return a time of the contract as seconds since 1970."""
     return datetime.fromisoformat(text).timestamp()
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
-    return found.group(1) if found else platform.processor()
 
 
 if __name__ == "__main__":

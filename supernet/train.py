@@ -177,10 +177,11 @@ def _backward(supernet: Supernet, batch: Tensor, target: Tensor, teacher: Tensor
     count = int(mine.sum())
     if count == 0:
         return
+    strengths = None if sample.strengths is None else [s.to(batch.device) for s in sample.strengths]
     if count >= SMALLEST_TASK_BATCH:
-        logits = supernet(batch[mine], sample.gates, None, sample.strengths)
+        logits = supernet(batch[mine], sample.gates, None, strengths)
     else:  # too few for their own normalisation: the whole batch goes through
-        logits = supernet(batch, sample.gates, None, sample.strengths)[mine]
+        logits = supernet(batch, sample.gates, None, strengths)[mine]
     task_loss(logits, target[mine], classes, teacher[mine]).backward()  # type: ignore[no-untyped-call]
 
 

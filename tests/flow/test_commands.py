@@ -1,0 +1,124 @@
+"""The commands that need no server, as a user starts them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from tests.small import CLASSES, small_images
+
+LONG_S = 300
+
+
+def nnfactory(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "service.cli", *arguments]
+    root = str(Path(__file__).parents[2])
+    known = {**os.environ, "PYTHONPATH": root, "COLUMNS": "100", **environment}
+    return subprocess.run(
+        command, cwd=cwd, env=known, capture_output=True, text=True, timeout=LONG_S, check=False
+    )
+
+
+def write_scenario(path: Path, **changes: object) -> str:
+    task = {"kind": "classification", "classes": ["Sneaker", "Bag", "Coat"]}
+    path.write_text(json.dumps({"task": task, "limits": {"size_mb": 0.3}, **changes}))
+    return str(path)
+
+
+def test_the_demo_makes_a_model_and_classifies_images(tmp_path: Path, profiled: Path) -> None:
+    done = nnfactory("demo", "--data-dir", str(profiled), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for heading in ("Scenario", "Phases", "Limits", "Sample images", "Downloaded to"):
+        assert heading in done.stdout
+    (file,) = (profiled / "downloads").glob("*.onnx")
+    assert onnxruntime.InferenceSession(str(file)).get_outputs()[0].name == "scores"
+
+
+def test_a_model_is_generated_without_a_server(tmp_path: Path, profiled: Path) -> None:
+    asked = write_scenario(tmp_path / "scenario.json")
+    done = nnfactory("generate", asked, "--out", "small.onnx", "--data-dir", str(profiled), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    manifest = json.loads((tmp_path / "small.json").read_text())
+    assert manifest["artifact"]["bytes"] == (tmp_path / "small.onnx").stat().st_size <= 300_000
+    assert manifest["classes"] == ["Sneaker", "Bag", "Coat"]
+
+
+def test_a_scenario_out_of_reach_says_so_and_leaves_no_file(tmp_path: Path, profiled: Path) -> None:
+    asked = write_scenario(tmp_path / "scenario.json", limits={"latency_ms": 1e-4})
+    done = nnfactory("generate", asked, "--data-dir", str(profiled), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "latency_ms" in done.stdout
+    assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"task": 1}', "/task"),
+        ("{", "JSON"),
+        (None, "cannot read"),
+        ('{"limits": {"size_mb": NaN}}', "JSON"),
+    ],
+)
+def test_a_faulty_scenario_file_is_one_sentence(tmp_path: Path, content: str | None, told: str) -> None:
+    if content is not None:
+        (tmp_path / "scenario.json").write_text(content)
+    done = nnfactory("generate", "scenario.json", "--data-dir", str(tmp_path / "data"), cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_supernet_of_ones_own_is_trained_and_used(tmp_path: Path) -> None:
+    members: dict[str, object] = {"classes": np.array(CLASSES)}
+    for number, (split, per_class) in enumerate((("train", 40), ("val", 20), ("test", 10))):
+        images = small_images(per_class, number)
+        members |= {f"x_{split}": images.images[:, 0], f"y_{split}": images.labels}
+    np.savez(tmp_path / "stripes.npz", **members)  # type: ignore[arg-type]
+    arguments = [
+        "--data",
+        "stripes.npz",
+        "--out",
+        "zoo/stripes",
+        "--epochs",
+        "12",
+        "--batch",
+        "24",
+        "--pairs",
+        "20",
+    ]
+    done = nnfactory("train", *arguments, "--processes", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    card = json.loads((tmp_path / "zoo" / "stripes" / "card.json").read_text())
+    assert card["name"] == "stripes"
+    assert card["training"]["command"].startswith("nnfactory train --data stripes.npz")
+    asked = write_scenario(
+        tmp_path / "scenario.json",
+        task={"kind": "classification", "classes": ["fox", "ant"]},
+        limits={"size_mb": 0.5},
+    )
+    zoo = str(tmp_path / "zoo")
+    done = nnfactory("generate", asked, "--data-dir", "data", cwd=tmp_path, NNF_SUPERNETS=zoo)
+    assert done.returncode == 0, done.stdout + done.stderr
+    test = small_images(10, 2).of_classes([5, 0])
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    (scores,) = session.run(None, {"image": test.images.astype(np.float32)})
+    assert (scores.argmax(axis=1) == test.labels).mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--data", "missing.npz"], "does not exist"), (["--data", "."], "has no folder 'train'")],
+)
+def test_data_that_cannot_be_used_is_one_sentence(tmp_path: Path, arguments: list[str], told: str) -> None:
+    done = nnfactory("train", *arguments, "--out", "zoo/none", cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "zoo").exists()
