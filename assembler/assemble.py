@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import onnx
 
 from assembler.artifact import MEGABYTE, Assembly, Basis, Diagnosis, LimitCheck, Measured, Predicted, address
-from assembler.candidate import Candidate, TaskImages, cores, cut, first, task_images
+from assembler.candidate import Candidate, TaskImages, cores, cut, finish, first, screen, task_images
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
@@ -108,11 +108,12 @@ def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:
 def _best(
     proposals: tuple[Proposal, ...], supernet: Supernet, images: TaskImages
 ) -> tuple[Candidate, Proposal]:
-    """Cut every proposal out and return the most accurate, of equals the fastest."""
+    """Cut every proposal out, choose by a few validation images, and finish the one chosen."""
     with ThreadPoolExecutor(cores()) as pool:
-        candidates = pool.map(lambda proposal: cut(proposal.gates, supernet, images), proposals)
-        scored = list(zip(candidates, proposals, strict=True))
-    return max(scored, key=lambda pair: (pair[0].accuracy, -pair[1].predicted.latency_ms))
+        cuts = list(pool.map(lambda proposal: cut(proposal.gates, supernet, images), proposals))
+    losses = [screen(found, images) for found in cuts] if len(cuts) > 1 else [0.0]
+    chosen = losses.index(min(losses))
+    return finish(cuts[chosen], supernet.architecture, images), proposals[chosen]
 
 
 def _fits(limits: Limits, measurement: ModelMeasurement) -> bool:

@@ -17,7 +17,7 @@ from assembler.cost import macs
 from assembler.extract import extract
 from assembler.refit import refit_head
 from assembler.subnet import Array, Subnet
-from supernet.card import ImageInput
+from supernet.card import Architecture, ImageInput
 from supernet.data import Split
 from supernet.evaluate import as_batch
 from supernet.gates import Gates
@@ -29,6 +29,7 @@ CALIBRATION_IMAGES = 128
 HELD_BACK = 5
 WORK_MACS = 8e9
 FEWEST_IMAGES = 400
+SCREENED_IMAGES = 300
 CHUNK = 125
 
 
@@ -48,8 +49,18 @@ class TaskImages:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """A network as it was cut out, with the supernet's head, and a session that computes its features."""
+
+    gates: Gates
+    statistics: Statistics
+    subnet: Subnet
+    session: onnxruntime.InferenceSession
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A cut-out network, what it was cut out with, and its accuracy on ``samples`` validation images."""
+    """A finished network, what it was cut out with, and its accuracy on ``samples`` validation images."""
 
     gates: Gates
     statistics: Statistics
@@ -72,7 +83,10 @@ def task_images(task: Task, vocabulary: tuple[str, ...], calibration: Split, val
 
     def mine(split: Split) -> Split:
         chosen = split.of_classes([*rows, *rest])
-        return Split(chosen.images, np.minimum(chosen.labels, len(rows) if task.other else len(rows) - 1))
+        labels = np.minimum(chosen.labels, len(rows))
+        # As many images of none of the classes as of all of them: else they would outweigh everything.
+        kept = (labels < len(rows)) | (place_in_class(labels) < int((labels < len(rows)).sum()))
+        return Split(chosen.images[kept], labels[kept])
 
     mine_to_fit = mine(calibration)
     back = place_in_class(mine_to_fit.labels) % HELD_BACK == 0
@@ -100,12 +114,8 @@ def first(split: Split, count: int) -> Split:
     return Split(split.images[:count], split.labels[:count])
 
 
-def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Candidate:
-    """Cut a network out, calibrate it, fit its head for the task, and score it.
-
-    The number of images is limited by the work they make: at least 400, all where the network is small.
-    """
-    most = max(FEWEST_IMAGES, int(WORK_MACS / macs(supernet.architecture, gates.counts, len(images.rows))))
+def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Cut:
+    """Cut a network out and calibrate it."""
     batch = as_batch(images.calibration.images, supernet.mean.device)
     statistics = calibrate(supernet, gates, batch)
     subnet = extract(supernet, gates, statistics, images.rows)
@@ -116,11 +126,30 @@ def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Candidate:
             supernet.head.bias.detach().cpu().numpy(),
             images.rows,
         )
-    session = features_session(subnet, supernet.architecture.input)
-    subnet = _refitted(subnet, session, first(images.fit, most), first(images.held_back, most // 4))
+    return Cut(gates, statistics, subnet, features_session(subnet, supernet.architecture.input))
+
+
+def screen(found: Cut, images: TaskImages) -> float:
+    """Return the cross-entropy of a network with the supernet's head on a few validation images."""
+    few = first(images.validation, SCREENED_IMAGES)
+    logits = features(found.session, few.images) @ found.subnet.head_weight.T + found.subnet.head_bias
+    peak = logits.max(axis=1, keepdims=True)
+    normaliser = peak[:, 0] + np.log(np.exp(logits - peak).sum(axis=1))
+    return float((normaliser - logits[np.arange(len(few)), few.labels]).mean())
+
+
+def finish(found: Cut, architecture: Architecture, images: TaskImages) -> Candidate:
+    """Fit the head for the task where that helps, and score the network.
+
+    The number of images is limited by the work they make: at least 400, all where the network is small.
+    """
+    most = max(FEWEST_IMAGES, int(WORK_MACS / macs(architecture, found.gates.counts, len(images.rows))))
+    subnet = _refitted(
+        found.subnet, found.session, first(images.fit, most), first(images.held_back, most // 4)
+    )
     validation = first(images.validation, most)
-    accuracy = head_accuracy(features(session, validation.images), validation.labels, subnet)
-    return Candidate(gates, statistics, subnet, accuracy, len(validation))
+    accuracy = head_accuracy(features(found.session, validation.images), validation.labels, subnet)
+    return Candidate(found.gates, found.statistics, subnet, accuracy, len(validation))
 
 
 def features_session(subnet: Subnet, image: ImageInput) -> onnxruntime.InferenceSession:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from assembler.candidate import cut, task_images
+from assembler.candidate import cut, finish, task_images
 from assembler.device import Profile
 from assembler.joint import CLASS_WEIGHTS, choose
 from assembler.model import Assembler, Predictor, pair_confusion, utilities
@@ -77,7 +77,8 @@ def foretell(
         values = utilities(base, class_term, float(draw.choice(CLASS_WEIGHTS)))[0]
         gates = choose(values, architecture, profile, budget)
         task = Task(kind=Kind.CLASSIFICATION, classes=tuple(data.classes[c] for c in classes))
-        candidate = cut(gates, supernet, task_images(task, data.classes, calibration, validation))
+        images = task_images(task, data.classes, calibration, validation)
+        candidate = finish(cut(gates, supernet, images), architecture, images)
         shares = [n / b.modules for n, b in zip(gates.counts, architecture.blocks, strict=True)]
         rows.append([float(unseen), candidate.accuracy, *asked[0].tolist(), *shares])
     table = torch.tensor(_gathered(rows, world))

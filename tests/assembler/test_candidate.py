@@ -1,11 +1,24 @@
 """Candidates are cut out, fitted and scored on the right images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from assembler.candidate import HELD_BACK, TaskImages, cut, first, place_in_class, task_images
+from assembler.candidate import (
+    HELD_BACK,
+    Candidate,
+    TaskImages,
+    cut,
+    finish,
+    first,
+    place_in_class,
+    screen,
+    task_images,
+)
 from supernet.data import Split
-from supernet.gates import full_gates, prefix_gates
+from supernet.gates import Gates, full_gates, prefix_gates
+from supernet.model import Supernet
 from supernet.task import Kind, Task
 from tests.shapes import SMALL
 from tests.small import CLASSES, small_images, small_supernet
@@ -16,6 +29,10 @@ CALIBRATION, VALIDATION = small_images(60, seed=1), small_images(40, seed=2)
 def images_for(*classes: str, other: bool = False) -> TaskImages:
     task = Task(kind=Kind.CLASSIFICATION, classes=classes, other=other)
     return task_images(task, CLASSES, CALIBRATION, VALIDATION)
+
+
+def made(gates: Gates, supernet: Supernet, images: TaskImages) -> Candidate:
+    return finish(cut(gates, supernet, images), SMALL, images)
 
 
 def test_images_are_labelled_in_the_order_of_the_request() -> None:
@@ -33,32 +50,39 @@ def test_every_class_is_held_back_and_fitted_alike(size: int) -> None:
     assert np.bincount(images.fit.labels, minlength=size).tolist() == [60 - 60 // HELD_BACK] * size
 
 
-def test_other_takes_all_classes_not_asked_for() -> None:
+def test_other_takes_as_many_images_of_the_classes_not_asked_for() -> None:
     images = images_for("dog", "ant", other=True)
-    assert np.bincount(images.validation.labels).tolist() == [40, 40, 160]
+    assert np.bincount(images.validation.labels).tolist() == [40, 40, 80]
     assert set(images.fit.labels.tolist()) == {0, 1, 2}
 
 
 def test_a_refitted_head_is_better_than_the_supernets_random_one() -> None:
-    candidate = cut(full_gates(SMALL), small_supernet(), images_for(*CLASSES))
+    candidate = made(full_gates(SMALL), small_supernet(), images_for(*CLASSES))
     assert candidate.accuracy > 0.5
     assert candidate.samples == len(VALIDATION)
     assert candidate.subnet.head_weight.shape == (6, 32)
 
 
 def test_other_is_an_output_of_its_own() -> None:
-    candidate = cut(full_gates(SMALL), small_supernet(), images_for("ant", "dog", other=True))
+    candidate = made(full_gates(SMALL), small_supernet(), images_for("ant", "dog", other=True))
     assert candidate.subnet.head_weight.shape == (3, 32)
     assert candidate.accuracy > 0.6
 
 
 def test_one_class_alone_is_always_right() -> None:
-    assert cut(prefix_gates((1, 1, 1)), small_supernet(), images_for("ant")).accuracy == 1.0
+    assert made(prefix_gates((1, 1, 1)), small_supernet(), images_for("ant")).accuracy == 1.0
+
+
+def test_screening_prefers_a_network_that_knows_its_classes() -> None:
+    images = images_for(*CLASSES)
+    candidate = cut(full_gates(SMALL), small_supernet(), images)
+    finished = finish(candidate, SMALL, images)
+    assert screen(replace(candidate, subnet=finished.subnet), images) < screen(candidate, images)
 
 
 def test_cutting_twice_gives_the_same() -> None:
     one, two = (
-        cut(prefix_gates((1, 2, 2)), small_supernet(), images_for("ant", "bee", "fox")) for _ in range(2)
+        made(prefix_gates((1, 2, 2)), small_supernet(), images_for("ant", "bee", "fox")) for _ in range(2)
     )
     assert one.accuracy == two.accuracy
     for a, b in zip(one.subnet.convolutions, two.subnet.convolutions, strict=True):

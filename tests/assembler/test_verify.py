@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from assembler.candidate import cut, task_images
+from assembler.candidate import cut, finish, task_images
 from assembler.compile.onnx import build
 from assembler.errors import VerificationFailed
 from assembler.subnet import Subnet
@@ -22,7 +22,7 @@ IMAGES = task_images(
     small_images(30, 1),
     small_images(20, 2),
 )
-CANDIDATE = cut(prefix_gates((2, 1, 3)), SUPERNET, IMAGES)
+CANDIDATE = finish(cut(prefix_gates((2, 1, 3)), SUPERNET, IMAGES), SMALL, IMAGES)
 
 
 def test_an_honest_file_passes() -> None:
