@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import onnx
 
 from assembler.artifact import MEGABYTE, Assembly, Basis, Diagnosis, LimitCheck, Measured, Predicted, address
-from assembler.candidate import Candidate, TaskImages, cores, cut, finish, first, screen, task_images
+from assembler.candidate import Candidate, cores, cut, finish, screen
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
@@ -22,6 +22,7 @@ from assembler.estimate import (
     too_inaccurate,
     too_slow,
 )
+from assembler.images import TaskImages, first, task_images
 from assembler.manifest import manifest_of, metadata_of
 from assembler.measure import ModelMeasurement, measure_model
 from assembler.scenario import Limits, OnInfeasible, Scenario

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from assembler.candidate import cut, finish, task_images
+from assembler.candidate import cut, finish
 from assembler.device import Profile
+from assembler.images import task_images
 from assembler.joint import CLASS_WEIGHTS, choose
 from assembler.model import Assembler, Predictor, pair_confusion, utilities
 from supernet.data import DataSet

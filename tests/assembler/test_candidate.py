@@ -3,20 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
-from assembler.candidate import (
-    HELD_BACK,
-    Candidate,
-    TaskImages,
-    cut,
-    finish,
-    first,
-    place_in_class,
-    screen,
-    task_images,
-)
-from supernet.data import Split
+from assembler.candidate import Candidate, cut, finish, screen
+from assembler.images import TaskImages, task_images
 from supernet.gates import Gates, full_gates, prefix_gates
 from supernet.model import Supernet
 from supernet.task import Kind, Task
@@ -33,27 +22,6 @@ def images_for(*classes: str, other: bool = False) -> TaskImages:
 
 def made(gates: Gates, supernet: Supernet, images: TaskImages) -> Candidate:
     return finish(cut(gates, supernet, images), SMALL, images)
-
-
-def test_images_are_labelled_in_the_order_of_the_request() -> None:
-    images = images_for("dog", "ant")
-    assert images.rows == (3, 0)
-    for image, label in zip(images.validation.images, images.validation.labels, strict=True):
-        place = int(np.flatnonzero((VALIDATION.images == image).all(axis=(1, 2, 3)))[0])
-        assert VALIDATION.labels[place] == (3, 0)[label]
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6])
-def test_every_class_is_held_back_and_fitted_alike(size: int) -> None:
-    images = images_for(*CLASSES[:size])
-    assert np.bincount(images.held_back.labels, minlength=size).tolist() == [60 // HELD_BACK] * size
-    assert np.bincount(images.fit.labels, minlength=size).tolist() == [60 - 60 // HELD_BACK] * size
-
-
-def test_other_takes_as_many_images_of_the_classes_not_asked_for() -> None:
-    images = images_for("dog", "ant", other=True)
-    assert np.bincount(images.validation.labels).tolist() == [40, 40, 80]
-    assert set(images.fit.labels.tolist()) == {0, 1, 2}
 
 
 def test_a_refitted_head_is_better_than_the_supernets_random_one() -> None:
@@ -89,10 +57,3 @@ def test_cutting_twice_gives_the_same() -> None:
         assert np.array_equal(a.weight, b.weight)
         assert np.array_equal(a.bias, b.bias)
     assert np.array_equal(one.subnet.head_weight, two.subnet.head_weight)
-
-
-def test_places_in_a_class_count_up_and_first_cuts() -> None:
-    labels = np.array([2, 0, 2, 2, 0])
-    assert place_in_class(labels).tolist() == [0, 0, 1, 2, 1]
-    split = Split(np.zeros((5, 1, 2, 2), np.uint8), labels)
-    assert first(split, 3).labels.tolist() == [2, 0, 2]

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from assembler.candidate import cut, finish, task_images
+from assembler.candidate import cut, finish
 from assembler.compile.onnx import build
 from assembler.errors import VerificationFailed
+from assembler.images import task_images
 from assembler.subnet import Subnet
 from assembler.verify import TOLERANCE, verify
 from supernet.gates import prefix_gates
