@@ -4,6 +4,8 @@ A transaction says at its start whether it writes: a writer takes the lock at on
 it never fails half way because another process was faster.
 """
 
+import functools
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +29,8 @@ def open_engine(path: Path) -> Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataUnusable(path.parent, f"it cannot be made ({error.strerror})") from error
-    engine = create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=40)
+    # Keys of documents are compared as they are written: an escaped letter would be another one.
+    engine = create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=40, json_serializer=_json)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
@@ -72,6 +75,9 @@ class Watch:
 
     def _version(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+_json = functools.partial(json.dumps, ensure_ascii=False)
 
 
 def _configure(connection: Any, _record: Any) -> None:

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Collection, Mapping
+from datetime import datetime
 
 from pydantic import BaseModel
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -10,12 +11,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from assembler.errors import FieldProblem
+from assembler.strict import unsafe_strings
 from service.errors import Refused
 from service.ids import FORM, is_id
 
 MAX_WAIT_S = 30.0
 DRAIN_FACTOR = 16
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
+_DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_SEPARATOR = re.compile("[:=]")
+# Databases do not agree on how a key that holds them is found in a document.
+_UNFIT = re.compile(r'["\\]')
+_UTC = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|\+00:00)", re.ASCII)
 
 
 class IdConvertor(StringConvertor):
@@ -119,6 +126,44 @@ def query_choice(request: Request, name: str, choices: Collection[str]) -> str |
     return text
 
 
+def query_device(request: Request) -> str | None:
+    """Return the name of ``?device=``, None when it is not given.
+
+    Raises:
+        Refused: no device can have this name.
+    """
+    text = request.query_params.get("device")
+    if text is not None and not _DEVICE.fullmatch(text):
+        raise _bad_query("device", "must be the name of a device")
+    return text
+
+
+def query_labels(request: Request) -> tuple[tuple[str, str | None], ...]:
+    """Return key and value of every ``?label=``, written ``key:value`` or ``key=value``, or ``key`` for any value.
+
+    Raises:
+        Refused: there is no key, or a text that no label can hold.
+    """
+    return tuple(_label(text) for text in request.query_params.getlist("label"))
+
+
+def query_time_s(request: Request, name: str) -> float | None:
+    """Return the time a parameter gives, in s since 1970 UTC, None when it is not given.
+
+    Raises:
+        Refused: not a time of RFC 3339 in UTC.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        if not _UTC.fullmatch(text):
+            raise ValueError
+        return datetime.fromisoformat(text.upper()).timestamp()
+    except ValueError:
+        raise _bad_query(name, "must be a time in UTC such as 2026-01-31T12:00:00Z") from None
+
+
 def query_page_token(request: Request, prefix: str) -> str | None:
     """Return the id after which the page begins, None for the first page.
 
@@ -173,6 +218,16 @@ def _accepts_json(part: str) -> bool:
 
 def _seconds(text: str) -> float | None:
     return min(float(text), MAX_WAIT_S) if _NUMBER.fullmatch(text) else None
+
+
+def _label(text: str) -> tuple[str, str | None]:
+    key, *values = _SEPARATOR.split(text, maxsplit=1)
+    if not key or _UNFIT.search(key) or unsafe_strings(text):
+        detail = (
+            "must be key:value, or key alone, without control characters, quotes or backslashes in the key"
+        )
+        raise _bad_query("label", detail)
+    return key, values[0] if values else None
 
 
 def _bad_query(name: str, detail: str) -> Refused:

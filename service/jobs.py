@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, insert, select, update
 
 from assembler.scenario import Scenario
 from service.ids import new_id
@@ -78,6 +78,23 @@ class Hold:
     attempt: int
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs are listed: those that meet everything that is set.
+
+    ``labels`` are pairs of key and value, the value None for any; ``created_after`` is s since 1970 UTC, compared
+    with the time as clients are told it, in whole milliseconds.
+    """
+
+    state: State | None = None
+    device: str | None = None
+    labels: tuple[tuple[str, str | None], ...] = ()
+    created_after: float | None = None
+
+
+EVERY = Filter()
+
+
 def add_job(
     connection: Connection, scenario: Scenario, *, digest: str | None, request_id: str, now: float
 ) -> Job:
@@ -120,19 +137,17 @@ def get_job(connection: Connection, job_id: str) -> Job | None:
 
 
 def list_jobs(
-    connection: Connection, *, state: State | None = None, before: str | None = None, limit: int
+    connection: Connection, *, only: Filter = EVERY, before: str | None = None, limit: int
 ) -> list[Job]:
     """Return jobs, newest first.
 
     Args:
         connection: any transaction.
-        state: only jobs in this state.
+        only: which jobs.
         before: only jobs older than the one of this id.
         limit: at most this many.
     """
-    query: Select[Any] = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
-    if state is not None:
-        query = query.where(jobs.c.state == state)
+    query: Select[Any] = select(jobs).where(*_conditions(only)).order_by(jobs.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(jobs.c.id < before)
     return [_job(row) for row in connection.execute(query).mappings()]
@@ -185,6 +200,21 @@ def list_events(connection: Connection, job_id: str) -> list[tuple[str, dict[str
     """Return kind and data of a job's events, oldest first."""
     query = select(job_events.c.kind, job_events.c.data).where(job_events.c.job_id == job_id)
     return [(kind, data) for kind, data in connection.execute(query.order_by(job_events.c.id))]
+
+
+def _conditions(only: Filter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if only.state is not None:
+        found.append(jobs.c.state == only.state)
+    if only.device is not None:
+        found.append(jobs.c.scenario["device"].as_string() == only.device)
+    for key, value in only.labels:
+        label = jobs.c.scenario["labels"][key].as_string()
+        found.append(label.is_not(None) if value is None else label == value)
+    if only.created_after is not None:
+        after_ms = round(only.created_after * 1e6) // 1000
+        found.append(jobs.c.created_at >= (after_ms + 1) / 1000)
+    return found
 
 
 def _sources(to: State) -> list[State]:

@@ -20,12 +20,15 @@ from service.http import (
     page_token,
     preferred_wait_s,
     query_choice,
+    query_device,
+    query_labels,
     query_page_size,
     query_page_token,
+    query_time_s,
     query_wait_s,
     read_body,
 )
-from service.jobs import Job, State, add_job, count_jobs, get_job, list_jobs
+from service.jobs import Filter, Job, State, add_job, count_jobs, get_job, list_jobs
 from service.models import get_model, list_models
 from service.queue import places, queued_count
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
@@ -51,7 +54,18 @@ PAGE = [
     query_parameter("page_size", "at most so many", {"type": "integer", "minimum": 1, "maximum": 200}),
     query_parameter("page_token", "next_page_token of the page before", {"type": "string"}),
 ]
-STATE = query_parameter("state", "only jobs in this state", {"type": "string", "enum": list(State)})
+FILTERS = [
+    query_parameter("state", "only jobs in this state", {"type": "string", "enum": list(State)}),
+    query_parameter("device", "only jobs for this device", {"type": "string"}),
+    query_parameter(
+        "label",
+        "only jobs with this label: key:value, or key alone for any value; several must all be there",
+        {"type": "array", "items": {"type": "string"}},
+    ),
+    query_parameter(
+        "created_after", "only jobs created later than this", {"type": "string", "format": "date-time"}
+    ),
+]
 
 
 @router.post(
@@ -107,14 +121,20 @@ async def read_model(model_id: str, request: Request) -> Response:
     return Response(content, headers=headers, media_type="application/json")
 
 
-@router.get("/jobs", openapi_extra={"parameters": [STATE, *PAGE]}, response_model=JobsView)
+@router.get("/jobs", openapi_extra={"parameters": [*FILTERS, *PAGE]}, response_model=JobsView)
 async def list_all_jobs(request: Request) -> Response:
-    """List jobs, newest first, and count them by state."""
+    """List jobs, newest first, and count all there are by state."""
     demand_json(request)
     house: House = request.app.state.house
     state = query_choice(request, "state", list(State))
+    only = Filter(
+        state=State(state) if state else None,
+        device=query_device(request),
+        labels=query_labels(request),
+        created_after=query_time_s(request, "created_after"),
+    )
     size, before = query_page_size(request), query_page_token(request, "job")
-    body = await run_in_threadpool(_read_jobs, house, State(state) if state else None, size, before)
+    body = await run_in_threadpool(_read_jobs, house, only, size, before)
     return json_response(body)
 
 
@@ -158,9 +178,9 @@ def _read_job(house: House, job_id: str) -> JobView:
     return view_job(job, found.get(job.id))
 
 
-def _read_jobs(house: House, state: State | None, size: int, before: str | None) -> JobsView:
+def _read_jobs(house: House, only: Filter, size: int, before: str | None) -> JobsView:
     with reading(house.engine) as connection:
-        found = list_jobs(connection, state=state, before=before, limit=size + 1)
+        found = list_jobs(connection, only=only, before=before, limit=size + 1)
         queued = places(connection, [job.id for job in found if job.state is State.QUEUED])
         counts = count_jobs(connection)
     page = found[:size]

@@ -1,18 +1,22 @@
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sqlalchemy import Engine
+from sqlalchemy.dialects import postgresql
 
 from service.db import open_engine, reading, writing
 from service.jobs import (
     DONE,
     MOVES,
+    Filter,
     Hold,
     Job,
     State,
+    _conditions,
     add_job,
     count_jobs,
     finished_ids,
@@ -105,12 +109,48 @@ def test_jobs_are_listed_newest_first_by_state_and_page_by_page(engine: Engine) 
     with reading(engine) as connection:
         everything = [job.id for job in list_jobs(connection, limit=10)]
         second = list_jobs(connection, before=made[1].id, limit=2)
-        queued = list_jobs(connection, state=State.QUEUED, limit=10)
+        queued = list_jobs(connection, only=Filter(state=State.QUEUED), limit=10)
         counts = count_jobs(connection)
     assert everything == [job.id for job in made]
     assert [job.id for job in second] == [made[2].id, made[3].id]
     assert made[1].id not in [job.id for job in queued]
     assert counts == {**dict.fromkeys(State, 0), State.QUEUED: 4, State.CANCELLED: 1}
+
+
+def listed(engine: Engine, **only: Any) -> list[str]:
+    with reading(engine) as connection:
+        found = list_jobs(connection, only=Filter(**only), limit=10)
+    return [job.scenario["name"] for job in found]
+
+
+def test_jobs_are_found_by_device_and_by_their_labels(engine: Engine) -> None:
+    add(engine, name="a", labels={"site": "delft", "größe": "5"})
+    add(engine, name="b", device="other", labels={"site": "ghent", "a.b[0]": "x:y=z"})
+    add(engine, name="c")
+    assert listed(engine, device="other") == ["b"]
+    assert sorted(listed(engine, device="local")) == ["a", "c"]
+    assert listed(engine, device="loca") == []
+    assert sorted(listed(engine, labels=(("site", None),))) == ["a", "b"]
+    assert listed(engine, labels=(("site", "delft"),)) == ["a"]
+    assert listed(engine, labels=(("site", "delft"), ("größe", "5"))) == ["a"]
+    assert listed(engine, labels=(("site", "ghent"), ("größe", None))) == []
+    assert listed(engine, labels=(("a.b[0]", "x:y=z"),)) == ["b"]
+    assert listed(engine, labels=(("name", None),)) == []
+
+
+def test_the_filters_can_be_said_to_postgresql_too() -> None:
+    conditions = _conditions(Filter(device="local", labels=(("site", "x"), ("rack", None))))
+    said = [str(one.compile(dialect=postgresql.dialect())) for one in conditions]
+    assert [text.count("->>") for text in said] == [1, 1, 1]
+    assert [text.count("-> ") for text in said] == [0, 1, 1]
+    assert "IS NOT NULL" in said[2]
+
+
+@given(st.integers(0, 4_000_000_000_000), st.integers(-3000, 3000))
+def test_created_after_compares_the_times_that_clients_are_told(at_ms: int, later_us: int) -> None:
+    at, after = at_ms / 1000 + 0.0004, at_ms / 1000 + later_us / 1e6
+    (condition,) = _conditions(Filter(created_after=after))
+    assert (at >= condition.right.value) is (later_us < 0)
 
 
 def test_those_that_ended_are_found_among_others(engine: Engine) -> None:

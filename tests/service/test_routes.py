@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from assembler.artifact import Assembly, Diagnosis, Predicted
@@ -158,6 +159,66 @@ def test_jobs_are_listed_in_pages_with_counts(app: FastAPI, worker_with: Make) -
     assert [job["queue"] and job["queue"]["position"] for job in seen] == [3, 2, 1, 0, None]
     queued = ask(app, "GET", "/jobs?state=queued").json()
     assert [job["state"] for job in queued["jobs"]] == ["queued"] * 4
+
+
+def names(app: FastAPI, query: str) -> list[str]:
+    response = ask(app, "GET", f"/jobs?{query}")
+    assert response.status_code == 200, response.text
+    return [job["scenario"]["name"] for job in response.json()["jobs"]]
+
+
+def test_jobs_are_filtered_by_device_label_and_time(app: FastAPI) -> None:
+    first = submit(app, name="a", labels={"site": "delft", "rack": "1"}).json()
+    time.sleep(0.002)
+    submit(app, name="b", labels={"site": "ghent"})
+    assert sorted(names(app, "device=local")) == ["a", "b"]
+    assert names(app, "device=another") == []
+    assert (
+        names(app, "label=site:delft")
+        == names(app, "label=site%3Ddelft")
+        == names(app, "label=rack")
+        == ["a"]
+    )
+    assert names(app, "label=site&label=rack:1") == ["a"]
+    assert names(app, "label=site:ghent&label=rack") == []
+    assert names(app, f"created_after={first['created_at']}") == ["b"]
+    assert sorted(names(app, "created_after=2001-01-01T00:00:00Z&label=site&state=queued")) == ["a", "b"]
+    assert names(app, "created_after=2999-01-01T00:00:00Z") == []
+
+
+def test_a_filter_goes_on_over_pages(app: FastAPI) -> None:
+    for number in range(4):
+        submit(app, name=str(number), labels={"odd": str(number % 2)})
+        time.sleep(0.002)
+    first = ask(app, "GET", "/jobs?label=odd:1&page_size=1").json()
+    assert [job["scenario"]["name"] for job in first["jobs"]] == ["3"]
+    assert names(app, f"label=odd:1&page_size=1&page_token={first['next_page_token']}") == ["1"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "device=",
+        "device=Local%00",
+        "label=",
+        "label=:x",
+        "label=%3Dx",
+        "label=a:%00",
+        "label=a%22b:c",
+        "label=a&label=",
+        "created_after=",
+        "created_after=yesterday",
+        "created_after=2026-01-31",
+        "created_after=2026-01-31T12:00:00",
+        "created_after=2026-01-31T12:00:00%2B02:00",
+        "created_after=2026-02-31T12:00:00Z",
+        "created_after=1700000000",
+    ],
+)
+def test_a_filter_that_cannot_be_used_is_refused(app: FastAPI, query: str) -> None:
+    response = ask(app, "GET", f"/jobs?{query}")
+    assert (response.status_code, response.json()["code"]) == (400, "bad-query")
+    assert response.json()["errors"][0]["pointer"] == f"/{query.split('=')[0]}"
 
 
 def test_models_are_listed_in_pages(app: FastAPI, worker_with: Make) -> None:
