@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
@@ -144,6 +145,7 @@ class _Stored(Frozen):
     profile: Profile
 
 
+@lru_cache(maxsize=1)
 def this_machine() -> Machine:
     """Return runtime and processor of the machine this runs on, without loading the runtime."""
     facts: dict[str, str] = {}

@@ -1,15 +1,18 @@
 """The catalogue: what can be asked for, and what the HTTP process knows of it without torch."""
 
+import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from assembler.artifact import Estimate
 from assembler.cost import cost_of
-from assembler.device import DEVICES, Device, Profile, load_profile, profile_path
-from assembler.errors import FieldProblem, ScenarioInvalid
-from assembler.estimate import Estimator, estimate
+from assembler.device import DEVICES, Device, Profile, is_current, load_profile, profile_path
+from assembler.errors import FieldProblem, ProfileDamaged, ScenarioInvalid
+from assembler.estimate import estimate
 from assembler.manifest import toolchain
+from assembler.propose import Estimator
 from assembler.scenario import Scenario, did_you_mean, resolve, scenario_digest
 from service.errors import Refused
 from service.zoo import Member
@@ -18,6 +21,8 @@ from supernet.errors import CheckpointDamaged
 from supernet.gates import full_gates
 
 RETRY_S = 2
+
+log = logging.getLogger(__name__)
 
 
 class Catalog:
@@ -28,7 +33,7 @@ class Catalog:
         self._data_dir = data_dir
         self._lock = threading.Lock()
         self._estimators: dict[str, Estimator] = {}
-        self._profiles: dict[Path, tuple[int, Profile]] = {}
+        self._profiles: dict[Path, _Known] = {}
         self._toolchain = toolchain()
 
     def check(self) -> None:
@@ -39,7 +44,9 @@ class Catalog:
         """
         for device in DEVICES:
             for member in self.members:
-                self.profile(device, member.card)
+                path = profile_path(self._data_dir, device.name, member.card.digest)
+                if path.exists():
+                    load_profile(path, member.card.architecture)
 
     def load(self) -> None:
         """Load what a check needs, so that the first one is as fast as the others.
@@ -76,20 +83,43 @@ class Catalog:
     def profile(self, device: Device, card: Card) -> Profile | None:
         """Return what the supernet costs on the device, or None while it is being measured.
 
+        A profile of another processor or runtime than this machine's counts as none. While the file is damaged
+        or gone, the last one read from it goes on being used.
+
         Raises:
-            ProfileDamaged: the file is not whole.
+            Refused: ``not-ready``, the file is damaged and was never read before.
         """
-        path = profile_path(self._data_dir, device.name, card.digest)
-        try:
-            changed_at = path.stat().st_mtime_ns
-        except FileNotFoundError:
+        known = self._look(device, card)
+        profile = known.profile
+        if profile is None and known.fault:
+            detail = "the profile of this device cannot be used; the service must measure it again"
+            raise Refused("not-ready", detail, headers={"Retry-After": str(RETRY_S)})
+        if profile is None or (device.measured_here and not is_current(profile, card, device)):
             return None
+        return profile
+
+    def faults(self) -> list[str]:
+        """Return what keeps devices from being used, or will after the next start: a sentence each."""
+        found = []
+        for device in DEVICES:
+            for member in self.members:
+                fault = self._look(device, member.card).fault
+                if fault is None and self.profile(device, member.card) is None:
+                    fault = "is not measured yet"
+                if fault is not None:
+                    found.append(f"{device.name} {fault} for {member.card.name}")
+        return found
+
+    def _look(self, device: Device, card: Card) -> "_Known":
+        """Return what the profile's file held last, after reading it when it has changed."""
+        path = profile_path(self._data_dir, device.name, card.digest)
         with self._lock:
-            known = self._profiles.get(path)
-            if known is None or known[0] != changed_at:
-                known = changed_at, load_profile(path, card.architecture)
+            known = self._profiles.get(path, _Known(None, None, None))
+            stamp = _stamp(path)
+            if stamp != known.stamp:
+                known = _read(path, stamp, card, known.profile)
                 self._profiles[path] = known
-        return known[1]
+        return known
 
     def digest(self, scenario: Scenario, card: Card) -> str | None:
         """Return a scenario's digest, or None while its device is being measured."""
@@ -132,6 +162,34 @@ class Catalog:
             "size_mb": round(cost.size_mb, 4),
             "accuracy": accuracy,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a profile's file: which one was seen, the last whole profile, what is wrong with it now."""
+
+    stamp: tuple[int, ...] | None
+    profile: Profile | None
+    fault: str | None
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Return what differs when a file was written again, None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _read(path: Path, stamp: tuple[int, ...] | None, card: Card, last: Profile | None) -> _Known:
+    if stamp is None:
+        return _Known(None, last, "has lost its profile")
+    try:
+        return _Known(stamp, load_profile(path, card.architecture), None)
+    except ProfileDamaged as error:
+        log.error("%s", error)
+        return _Known(stamp, last, "has a damaged profile")
 
 
 def _load_estimator(member: Member) -> Estimator:

@@ -70,7 +70,7 @@ async def home() -> Response:
 
 
 def _checks(house: House) -> dict[str, str]:
-    checks = {"database": "ok", "store": "ok", "worker": "none is alive and ready"}
+    checks = {"database": "ok", "store": "ok", "devices": "ok", "worker": "none is alive and ready"}
     try:
         with reading(house.engine) as connection:
             connection.execute(text("SELECT 1 FROM jobs LIMIT 1"))
@@ -83,4 +83,6 @@ def _checks(house: House) -> dict[str, str]:
         house.store.check()
     except OSError:
         checks["store"] = "cannot be written"
+    if faults := house.catalog.faults():
+        checks["devices"] = "; ".join(faults)
     return checks

@@ -159,6 +159,7 @@ def test_this_machine_knows_the_installed_runtime() -> None:
     import onnxruntime
 
     machine = this_machine()
+    assert machine is this_machine()
     assert machine.runtime == LOCAL.runtime == "onnxruntime"
     assert machine.runtime_version == onnxruntime.__version__
     assert machine.cpu

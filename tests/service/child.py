@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from assembler.artifact import Assembly
+from assembler.device import save_profile
 from assembler.scenario import Scenario
 from service.outcome import exit_code
 from service.settings import Settings
 from service.worker import Builder, Step
+from service.zoo import find_members, shipped_zoo
 from supernet.errors import CheckpointDamaged
-from tests.service.making import Begun, Building, digest_of, make_assembly
+from tests.service.making import Begun, Building, digest_of, make_assembly, make_profile
 
 
 def build(scenario: Scenario) -> Iterator[Step | Assembly]:
@@ -33,6 +35,8 @@ def build(scenario: Scenario) -> Iterator[Step | Assembly]:
 def load(settings: Settings) -> Builder:
     if (settings.data_dir / "unusable").exists():
         raise CheckpointDamaged(settings.data_dir, "its weights are not there")
+    for member in find_members((shipped_zoo(), *settings.supernets)):
+        save_profile(make_profile(member.card), settings.data_dir)
     return Building(build)
 
 

@@ -1,24 +1,14 @@
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from assembler.device import (
-    LOCAL,
-    LatencyFit,
-    Machine,
-    MemoryFit,
-    Profile,
-    Quality,
-    profile_path,
-    save_profile,
-)
+from assembler.device import LOCAL, profile_path, save_profile, this_machine
 from assembler.errors import ProfileDamaged, ScenarioInvalid
 from service.catalog import Catalog
 from service.errors import Refused
 from service.zoo import Member, find_members
 from supernet.errors import CheckpointDamaged
-from tests.service.making import scenario, write_member
+from tests.service.making import make_profile, scenario, write_member
 
 
 @pytest.fixture
@@ -32,28 +22,12 @@ def catalog(tmp_path: Path, member: Member) -> Catalog:
     return Catalog(tmp_path / "data", [member])
 
 
-def make_profile(member: Member, scale: float = 1.0) -> Profile:
-    rows = [tuple(0.01 * n for n in range(b.modules + 1)) for b in member.card.architecture.blocks]
-    return Profile(
-        device="local",
-        machine=Machine(runtime="onnxruntime", runtime_version="1", cpu="a cpu", isa=()),
-        threads=1,
-        supernet=member.card.digest,
-        measured_at=datetime(2026, 1, 2, tzinfo=UTC),
-        latency=LatencyFit(table=tuple(rows), scale=scale, offset_ms=0.02, margin=0.04),
-        memory=MemoryFit(base_mb=0.4, per_size=3, per_activation=1, margin=0.05),
-        quality=Quality(
-            nets=1, latency_mape=0, latency_within_tenth=1, memory_nets=1, memory_mape=0, duration_s=1
-        ),
-    )
-
-
 def test_a_profile_is_known_as_soon_as_the_worker_has_written_it(
     catalog: Catalog, member: Member, tmp_path: Path
 ) -> None:
     assert catalog.profile(LOCAL, member.card) is None
     for scale in (1.0, 2.0):
-        profile = make_profile(member, scale)
+        profile = make_profile(member.card, scale)
         save_profile(profile, tmp_path / "data")
         assert catalog.profile(LOCAL, member.card) == profile
 
@@ -62,7 +36,7 @@ def test_the_dense_net_has_figures_once_the_device_is_measured(
     catalog: Catalog, member: Member, tmp_path: Path
 ) -> None:
     assert catalog.dense(member.card, LOCAL)["latency_ms"] is None
-    save_profile(make_profile(member), tmp_path / "data")
+    save_profile(make_profile(member.card), tmp_path / "data")
     figures = catalog.dense(member.card, LOCAL)
     modules = sum(block.modules for block in member.card.architecture.blocks)
     assert figures["latency_ms"] == pytest.approx(0.01 * modules + 0.02)
@@ -71,7 +45,7 @@ def test_the_dense_net_has_figures_once_the_device_is_measured(
 
 def test_a_damaged_profile_is_found_by_the_check(catalog: Catalog, member: Member, tmp_path: Path) -> None:
     catalog.check()
-    save_profile(make_profile(member), tmp_path / "data")
+    save_profile(make_profile(member.card), tmp_path / "data")
     catalog.check()
     path = profile_path(tmp_path / "data", "local", member.card.digest)
     path.write_text(path.read_text().replace("0.02", "0.03"))
@@ -102,3 +76,61 @@ def test_there_is_no_estimate_and_no_digest_before_the_device_is_measured(
     with pytest.raises(Refused) as caught:
         catalog.estimate(scenario())
     assert caught.value.code == "not-ready"
+
+
+@pytest.mark.parametrize("change", [{"runtime_version": "0.9"}, {"cpu": "another"}, {"isa": ("none",)}])
+def test_a_profile_of_another_machine_counts_as_none(
+    catalog: Catalog, member: Member, tmp_path: Path, change: dict[str, object]
+) -> None:
+    profile = make_profile(member.card)
+    machine = this_machine().model_copy(update=change)
+    save_profile(profile.model_copy(update={"machine": machine}), tmp_path / "data")
+    catalog.check()
+    assert catalog.profile(LOCAL, member.card) is None
+    assert catalog.faults() == ["local is not measured yet for clothes"]
+    with pytest.raises(Refused, match="still being measured"):
+        catalog.estimate(scenario())
+    save_profile(profile, tmp_path / "data")
+    assert catalog.profile(LOCAL, member.card) == profile
+    assert catalog.faults() == []
+
+
+def harm(path: Path, how: str) -> None:
+    if how == "damaged":
+        path.write_bytes(path.read_bytes()[:200])
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["damaged", "lost"])
+def test_the_last_whole_profile_goes_on_being_used_and_the_fault_is_told(
+    catalog: Catalog, member: Member, tmp_path: Path, how: str
+) -> None:
+    profile = make_profile(member.card)
+    path = save_profile(profile, tmp_path / "data")
+    assert catalog.profile(LOCAL, member.card) == profile
+    harm(path, how)
+    assert catalog.profile(LOCAL, member.card) == profile
+    (fault,) = catalog.faults()
+    assert how in fault
+    assert str(tmp_path) not in fault
+    again = make_profile(member.card, 2.0)
+    save_profile(again, tmp_path / "data")
+    assert catalog.profile(LOCAL, member.card) == again
+    assert catalog.faults() == []
+
+
+def test_a_damaged_profile_that_was_never_whole_is_not_ready(
+    catalog: Catalog, member: Member, tmp_path: Path
+) -> None:
+    harm(save_profile(make_profile(member.card), tmp_path / "data"), "damaged")
+    for ask in (
+        lambda: catalog.profile(LOCAL, member.card),
+        lambda: catalog.dense(member.card, LOCAL),
+        lambda: catalog.digest(scenario(), member.card),
+        lambda: catalog.estimate(scenario()),
+    ):
+        with pytest.raises(Refused, match="measure it again") as caught:
+            ask()
+        assert caught.value.code == "not-ready"
+    assert catalog.faults() == ["local has a damaged profile for clothes"]

@@ -1,7 +1,9 @@
 import pytest
 from fastapi import FastAPI
 
-from tests.service.making import ask
+from assembler.device import save_profile
+from service.house import House
+from tests.service.making import BODY, ask, make_profile
 
 
 @pytest.mark.parametrize("path", ["/supernets", "/supernets?device=local"])
@@ -30,3 +32,28 @@ def test_tasks_and_devices_are_listed(app: FastAPI) -> None:
     local = ask(app, "GET", "/devices/local").json()
     assert local in devices
     assert (local["name"], local["profiles"]) == ("local", {"clothes": None})
+
+
+@pytest.mark.parametrize("path", ["/supernets", "/devices", "/devices/local"])
+def test_a_damaged_profile_harms_nothing_while_the_last_whole_one_is_known(
+    app: FastAPI, house: House, path: str
+) -> None:
+    (member,) = house.catalog.members
+    file = save_profile(make_profile(member.card), house.settings.data_dir)
+    whole = ask(app, "GET", path).json()
+    file.write_bytes(b"torn")
+    response = ask(app, "GET", path)
+    assert (response.status_code, response.json()) == (200, whole)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/supernets"), ("GET", "/devices"), ("POST", "/models/check")]
+)
+def test_a_damaged_profile_that_was_never_whole_is_not_ready(
+    app: FastAPI, house: House, method: str, path: str
+) -> None:
+    (member,) = house.catalog.members
+    save_profile(make_profile(member.card), house.settings.data_dir).write_bytes(b"torn")
+    response = ask(app, method, path, **({"json": BODY} if method == "POST" else {}))
+    assert (response.status_code, response.json()["code"]) == (503, "not-ready")
+    assert "retry-after" in response.headers
