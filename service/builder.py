@@ -4,15 +4,17 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 
 from assembler.artifact import Assembly
 from assembler.assemble import Phase, assemble
 from assembler.device import DEVICES, Device
 from assembler.measure import Progress, ensure_profile
+from assembler.refit import refit_head
 from assembler.scenario import Scenario
 from service.catalog import Catalog
-from service.errors import Refused
+from service.errors import Refused, SettingInvalid
 from service.settings import Settings
 from service.zoo import Member, find_members, shipped_zoo
 from supernet.checkpoint import Checkpoint, load_checkpoint
@@ -51,6 +53,8 @@ def load_builder(settings: Settings) -> LocalBuilder:
 
     Raises:
         CheckpointDamaged, DataInvalid, ProfileDamaged: a file is not as it must be.
+        SettingInvalid: a GPU is asked for and there is none.
+        DataUnwritable: the profile could not be saved.
         MeasurementFailed: models cannot be run here now.
     """
     members = find_members((shipped_zoo(), *settings.supernets))
@@ -63,6 +67,7 @@ def load_builder(settings: Settings) -> LocalBuilder:
             if target.measured_here:
                 _measure(one, target, settings)
     catalog.load()
+    _warm_up()
     return LocalBuilder(catalog, checkpoints)
 
 
@@ -81,6 +86,24 @@ def _measure(member: Member, device: Device, settings: Settings) -> None:
 
 
 def _torch_device(setting: str) -> str:
-    if setting != "auto":
-        return setting
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Return where torch computes, and have it compute alike everywhere.
+
+    Raises:
+        SettingInvalid: a GPU is asked for and torch finds none.
+    """
+    # A model is compared with the supernet at 1e-4: the short floats that GPUs use unasked are too coarse.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    if setting == "cpu":
+        return "cpu"
+    found = torch.cuda.is_available()
+    if setting == "cuda" and not found:
+        raise SettingInvalid("NNF_TORCH_DEVICE is cuda, but torch finds no GPU that it can use here")
+    return "cuda" if found else "cpu"
+
+
+def _warm_up() -> None:
+    """Load what a first job would wait seconds for: torch imports its solvers when one is made."""
+    draw = np.random.default_rng(0)
+    features = draw.random((8, 4), dtype=np.float32)
+    refit_head(features, np.arange(8) % 2, np.zeros((2, 4), np.float32), np.zeros(2, np.float32))

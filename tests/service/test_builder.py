@@ -1,0 +1,129 @@
+"""The builder of the worker process, with a small supernet that is measured in a moment."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from assembler.artifact import Assembly
+from assembler.device import LOCAL, profile_path, save_profile, this_machine
+from assembler.scenario import Scenario
+from service.builder import LocalBuilder, load_builder
+from service.catalog import Catalog
+from service.errors import Refused, SettingInvalid
+from service.settings import Settings
+from service.zoo import find_members, shipped_zoo
+from supernet.card import load_card
+from tests.service.making import make_profile
+from tests.small import CLASSES, small_checkpoint, small_supernet
+
+SCENARIO = Scenario.model_validate(
+    {"task": {"kind": "classification", "classes": ("bee", "ant")}, "limits": {"size_mb": 1.0}}, strict=False
+)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("zoo")
+    small_checkpoint(folder / "small", small_supernet())
+    return folder
+
+
+def settings_with(data_dir: Path, zoo: Path, **changes: str) -> Settings:
+    """Return settings with a data folder in which every device is measured."""
+    for member in find_members((shipped_zoo(), zoo)):
+        save_profile(make_profile(member.card), data_dir)
+    return Settings(data_dir=data_dir, supernets=(zoo,), **changes)  # type: ignore[arg-type]
+
+
+def test_a_model_is_made_out_of_the_supernet_that_knows_the_classes(zoo: Path, tmp_path: Path) -> None:
+    builder = load_builder(settings_with(tmp_path, zoo))
+    assert builder.digest(SCENARIO).startswith("sha256:")
+    *phases, last = builder.build(SCENARIO)
+    assert len(phases) >= 3
+    assert isinstance(last, Assembly)
+    assert last.manifest["classes"] == ["bee", "ant"]
+    assert set(SCENARIO.task.classes) < set(CLASSES)
+
+
+def test_a_profile_of_another_machine_is_measured_again(zoo: Path, tmp_path: Path) -> None:
+    settings = settings_with(tmp_path, zoo)
+    card = load_card(zoo / "small")
+    machine = this_machine().model_copy(update={"runtime_version": "0.9"})
+    path = save_profile(make_profile(card).model_copy(update={"machine": machine}), tmp_path)
+    assert path == profile_path(tmp_path, LOCAL.name, card.digest)
+    catalog = Catalog(tmp_path, find_members([zoo]))
+    assert catalog.profile(LOCAL, card) is None
+    load_builder(settings)
+    found = catalog.profile(LOCAL, card)
+    assert found is not None
+    assert found.machine == this_machine()
+
+
+def test_without_a_profile_nothing_is_built(zoo: Path, tmp_path: Path) -> None:
+    builder = LocalBuilder(Catalog(tmp_path, find_members([zoo])), {})
+    for act in (builder.digest, builder.build):
+        with pytest.raises(Refused, match="not measured"):
+            act(SCENARIO)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_measured(zoo: Path, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", supernets=(zoo,), torch_device="cuda")
+    with pytest.raises(SettingInvalid, match="finds no GPU"):
+        load_builder(settings)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_worker_without_its_gpu_ends_with_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service.cli", "worker", "--data-dir", str(tmp_path / "data")]
+    ended = subprocess.run(
+        command,
+        cwd=Path(__file__).parents[2],
+        env={"PATH": "", "NNF_TORCH_DEVICE": "cuda", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("nnfactory: NNF_TORCH_DEVICE is cuda")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_torch_computes_as_exactly_as_models_are_compared(zoo: Path, tmp_path: Path) -> None:
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    load_builder(settings_with(tmp_path, zoo))
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_the_first_head_that_is_fitted_finds_its_solver_loaded(zoo: Path, tmp_path: Path) -> None:
+    settings_with(tmp_path, zoo)
+    probe = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from service.builder import load_builder\n"
+        "from service.settings import Settings\n"
+        "load_builder(Settings(data_dir=Path(sys.argv[1]), supernets=(Path(sys.argv[2]),)))\n"
+        "before = set(sys.modules)\n"
+        "import numpy as np\n"
+        "from assembler.refit import refit_head\n"
+        "draw = np.random.default_rng(1)\n"
+        "features, labels = draw.random((64, 8), dtype=np.float32), draw.integers(0, 3, 64)\n"
+        "refit_head(features, labels, np.zeros((3, 8), np.float32), np.zeros(3, np.float32))\n"
+        "print(len(set(sys.modules) - before))\n"
+    )
+    root = Path(__file__).parents[2]
+    ended = subprocess.run(
+        [sys.executable, "-c", probe, str(tmp_path), str(zoo)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) < 5
