@@ -43,10 +43,13 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
     _register(engine, worker, supervised=worker_id is not None)
     pulse = Pulse(engine, settings, worker)
     pulse.start()
+    ending = (signal.SIGTERM,) if worker_id else (signal.SIGINT, signal.SIGTERM)
     try:
+        for number in ending:
+            signal.signal(number, _leave)
         builder = load(settings)
         labour = Worker(settings, engine, FileStore(settings.store_path), builder, pulse, worker)
-        for number in (signal.SIGTERM,) if worker_id else (signal.SIGINT, signal.SIGTERM):
+        for number in ending:
             signal.signal(number, lambda *_: labour.stop())
         pulse.ready = True
         pulse.beat(time.time())
@@ -66,6 +69,13 @@ def _register(engine: Engine, worker: str, *, supervised: bool) -> None:
             # Nobody else here takes back what a worker held that crashed and was started again.
             remove_dead_workers(connection, host=host, crashed=True, now=now)
         add_worker(connection, worker, host=host, pid=os.getpid(), now=now)
+
+
+def _leave(*_: object) -> None:
+    """End in order while there is no job to give back: what is being measured leaves its files behind otherwise."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(0)
 
 
 def _end_with_supervisor() -> None:
