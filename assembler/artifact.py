@@ -71,11 +71,13 @@ class Diagnosis(Frozen):
 
 
 class Estimate(Frozen):
-    """The answer to a check: feasible with predicted figures, or a diagnosis."""
+    """The answer to a check: feasible with predicted figures, or what binds and what comes nearest."""
 
     feasible: bool
-    predicted: Predicted | None
-    diagnosis: Diagnosis | None
+    predicted: Predicted | None = None
+    binding: tuple[str, ...] = ()
+    best_possible: Predicted | None = None
+    nearest: tuple[Change, ...] = ()
 
 
 class Artifact(Frozen):

@@ -11,20 +11,11 @@ from assembler.candidate import Candidate, cores, cut, finish, screen
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
-from assembler.estimate import (
-    Estimator,
-    Proposal,
-    caps_of,
-    diagnose,
-    least_cost,
-    needed_limits,
-    propose,
-    too_inaccurate,
-    too_slow,
-)
+from assembler.estimate import diagnose, needed_limits, too_inaccurate, too_slow
 from assembler.images import TaskImages, first, task_images
 from assembler.manifest import manifest_of, metadata_of
 from assembler.measure import ModelMeasurement, measure_model
+from assembler.propose import Estimator, Proposal, caps_of, least_cost, propose
 from assembler.scenario import Limits, OnInfeasible, Scenario
 from assembler.search import Caps
 from assembler.verify import verify
@@ -74,7 +65,7 @@ def assemble(
     images = task_images(scenario.task, card.classes, checkpoint.calibration, checkpoint.validation)
     for attempt in range(RETRIES + 1):
         yield Phase("calibrating")
-        best, proposal = _best(proposals, checkpoint.supernet, images)
+        best, proposal = _best(proposals, checkpoint.supernet, images, scenario.limits.accuracy_min or 0.0)
         yield Phase("compiling")
         content = build(best.subnet, image, metadata_of(scenario, card))
         onnx.checker.check_model(onnx.load_from_string(content))
@@ -107,14 +98,21 @@ def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:
 
 
 def _best(
-    proposals: tuple[Proposal, ...], supernet: Supernet, images: TaskImages
+    proposals: tuple[Proposal, ...], supernet: Supernet, images: TaskImages, floor: float
 ) -> tuple[Candidate, Proposal]:
-    """Cut every proposal out, choose by a few validation images, and finish the one chosen."""
+    """Cut every proposal out, choose by a few validation images, and finish the one chosen.
+
+    Where it misses the accuracy floor the others are finished too, and the most accurate is returned.
+    """
     with ThreadPoolExecutor(cores()) as pool:
         cuts = list(pool.map(lambda proposal: cut(proposal.gates, supernet, images), proposals))
     losses = [screen(found, images) for found in cuts] if len(cuts) > 1 else [0.0]
-    chosen = losses.index(min(losses))
-    return finish(cuts[chosen], supernet.architecture, images), proposals[chosen]
+    finished: list[tuple[Candidate, Proposal]] = []
+    for place in sorted(range(len(cuts)), key=losses.__getitem__):
+        finished.append((finish(cuts[place], supernet.architecture, images), proposals[place]))
+        if finished[-1][0].accuracy >= floor:
+            return finished[-1]
+    return max(finished, key=lambda pair: pair[0].accuracy)
 
 
 def _fits(limits: Limits, measurement: ModelMeasurement) -> bool:

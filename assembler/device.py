@@ -19,7 +19,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from assembler.errors import ProfileDamaged
+from assembler.errors import ProfileDamaged, ProfileUnsaved
 from supernet.card import Architecture, Card
 
 RUNTIME = "onnxruntime"
@@ -178,22 +178,44 @@ def profile_path(data_dir: Path, device: str, supernet: str) -> Path:
     return data_dir / FOLDER / f"{device}-{supernet[:16]}.json"
 
 
+def check_writable(data_dir: Path) -> None:
+    """Check that profiles can be kept in a data folder, by writing and removing a small file.
+
+    Raises:
+        ProfileUnsaved: they cannot.
+    """
+    _write(data_dir / FOLDER / "check", b"1", keep=False)
+
+
 def save_profile(profile: Profile, data_dir: Path) -> Path:
-    """Write a profile and return its path; a reader sees the old file or the new one, never half of one."""
+    """Write a profile and return its path; a reader sees the old file or the new one, never half of one.
+
+    Raises:
+        ProfileUnsaved: it cannot be written.
+    """
     path = profile_path(data_dir, profile.device, profile.supernet)
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = _Stored(digest=profile.digest, profile=profile).model_dump_json(indent=1).encode() + b"\n"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    _write(path, content)
+    return path
+
+
+def _write(path: Path, content: bytes, *, keep: bool = True) -> None:
+    """Write a file whole or not at all; without ``keep``, only try whether that can be done."""
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+        if keep:
+            Path(temporary).replace(path)
+    except OSError as error:
+        raise ProfileUnsaved(path.parent, error.strerror or "unknown reason") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def load_profile(path: Path, architecture: Architecture) -> Profile:

@@ -68,3 +68,12 @@ class ProfileDamaged(AssemblerError):
         self.path = path
         self.reason = reason
         super().__init__(f"device profile {path} is damaged: {reason}")
+
+
+class ProfileUnsaved(AssemblerError):
+    """A device profile cannot be written where it is to be kept."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"device profiles cannot be kept in {path}: {reason}")

@@ -13,8 +13,9 @@ from torch import Tensor, distributed
 from assembler.candidate import cut, finish
 from assembler.device import Profile
 from assembler.images import task_images
-from assembler.joint import CLASS_WEIGHTS, choose
-from assembler.model import Assembler, Predictor, pair_confusion, utilities
+from assembler.joint import choose
+from assembler.model import Assembler, Predictor, pair_confusion
+from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, utilities
 from supernet.data import DataSet
 from supernet.elastic import random_budget
 from supernet.evaluate import logits_of
@@ -25,6 +26,8 @@ from supernet.train import held_out, random_task
 
 FITTED_PER_CLASS, SCORED_PER_CLASS = 100, 150
 UNSEEN_SHARE = 0.2
+OTHER_SHARE = 0.25
+TRIES = 500
 STEPS = 1500
 RATE = 3e-3
 DECAY = 1e-3
@@ -74,14 +77,16 @@ def foretell(
         asked[0, list(classes)] = 1.0
         budget = random_budget(draw)
         with torch.no_grad():
-            base, class_term = assembler(asked, torch.tensor([[max(0.02, budget)]]))
-        values = utilities(base, class_term, float(draw.choice(CLASS_WEIGHTS)))[0]
+            base, class_term = assembler(asked, torch.tensor([[max(SMALLEST_BUDGET, budget)]]))
+        values = utilities(base.numpy()[0], class_term.numpy()[0], float(draw.choice(PORTFOLIO)))
         gates = choose(values, architecture, profile, budget)
-        task = Task(kind=Kind.CLASSIFICATION, classes=tuple(data.classes[c] for c in classes))
+        other = len(classes) < len(data.classes) and bool(draw.uniform() < OTHER_SHARE)
+        names = tuple(data.classes[c] for c in classes)
+        task = Task(kind=Kind.CLASSIFICATION, classes=names, other=other)
         images = task_images(task, data.classes, calibration, validation)
         candidate = finish(cut(gates, supernet, images), architecture, images)
         shares = [n / b.modules for n, b in zip(gates.counts, architecture.blocks, strict=True)]
-        rows.append([float(unseen), candidate.accuracy, *asked[0].tolist(), *shares])
+        rows.append([float(unseen), candidate.accuracy, *asked[0].tolist(), *shares, float(other)])
     table = torch.tensor(_gathered(rows, world))
     logits = logits_of(supernet, full_gates(architecture), calibration, validation)
     confusion = pair_confusion(torch.from_numpy(logits), torch.from_numpy(validation.labels))
@@ -89,12 +94,13 @@ def foretell(
 
 
 def unseen_task(draw: np.random.Generator, classes: int) -> tuple[int, ...]:
-    """Return a class set of 2 to 5 classes that is kept out of training, ascending."""
-    while True:
+    """Return a class set of 2 to 5 classes that is kept out of training, ascending; any set where there is none."""
+    for _ in range(TRIES):
         size = int(draw.integers(2, min(5, classes) + 1))
         chosen = tuple(sorted(int(c) for c in draw.choice(classes, size, replace=False)))
         if held_out(chosen):
-            return chosen
+            break
+    return chosen
 
 
 def _gathered(rows: list[list[float]], world: int) -> list[list[float]]:
@@ -106,9 +112,10 @@ def _gathered(rows: list[list[float]], world: int) -> list[list[float]]:
 
 
 def _fit(predictor: Predictor, table: Tensor, classes: int) -> Foretold:
-    """Fit on the rows (unseen, accuracy, task K, shares L) that are not unseen; measure on those that are."""
+    """Fit on the rows (unseen, accuracy, task K, shares L, other) that are not unseen; measure on those that are."""
     unseen = table[:, 0] > 0
-    accuracy, task, shares = table[:, 1:2], table[:, 2 : 2 + classes], table[:, 2 + classes :]
+    accuracy, task = table[:, 1:2], table[:, 2 : 2 + classes]
+    shares, other = table[:, 2 + classes : -1], table[:, -1:]
     torch.manual_seed(0)
     for parameter in predictor.network.parameters():
         if parameter.ndim > 1:
@@ -117,10 +124,10 @@ def _fit(predictor: Predictor, table: Tensor, classes: int) -> Foretold:
     pace = torch.optim.lr_scheduler.CosineAnnealingLR(solver, STEPS)
     for _ in range(STEPS):
         solver.zero_grad()
-        loss = (predictor(task[~unseen], shares[~unseen]) - accuracy[~unseen]).abs().mean()
+        loss = (predictor(task[~unseen], shares[~unseen], other[~unseen]) - accuracy[~unseen]).abs().mean()
         loss.backward()
         solver.step()
         pace.step()
     with torch.no_grad():
-        error = (predictor(task[unseen], shares[unseen]) - accuracy[unseen]).abs().mean()
+        error = (predictor(task[unseen], shares[unseen], other[unseen]) - accuracy[unseen]).abs().mean()
     return Foretold(predictor, float(error), int(unseen.sum()))

@@ -45,8 +45,12 @@ def task_images(task: Task, vocabulary: tuple[str, ...], calibration: Split, val
     def mine(split: Split) -> Split:
         chosen = split.of_classes([*rows, *rest])
         labels = np.minimum(chosen.labels, len(rows))
-        # As many images of none of the classes as of all of them: else they would outweigh everything.
-        kept = (labels < len(rows)) | (place_in_class(labels) < int((labels < len(rows)).sum()))
+        # As many images of none of the classes as of all of them, or they would outweigh everything; in turns,
+        # so that a prefix has the same shares as the whole.
+        place = place_in_class(labels)
+        kept = np.flatnonzero((labels < len(rows)) | (place < int((labels < len(rows)).sum())))
+        turn = (place[kept] + 0.5) / np.bincount(labels[kept])[labels[kept]]
+        kept = kept[np.argsort(turn, kind="stable")]
         return Split(chosen.images[kept], labels[kept])
 
     mine_to_fit = mine(calibration)

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from assembler.cost import cost_of
 from assembler.device import Profile
-from assembler.model import Assembler, utilities
+from assembler.model import Assembler
 from assembler.search import Caps, search
+from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, utilities
 from supernet.card import Architecture
-from supernet.elastic import SMALLEST_BUDGET, random_gates
+from supernet.elastic import SMALLEST_SAMPLED, random_gates
 from supernet.gates import Gates, full_gates
 from supernet.train import Sample, Sampler, random_task
 
-CLASS_WEIGHTS = (0.0, 0.5, 1.0)
 SMALL_BUDGET = 0.15
 NOISE = (0.6, 0.1)
 RANDOM_SHARE = 0.1
@@ -40,8 +40,8 @@ def joint_sampler(
     """
 
     def sample(draw: np.random.Generator, progress: float) -> list[Sample]:
-        small = math.exp(draw.uniform(math.log(SMALLEST_BUDGET), math.log(SMALL_BUDGET)))
-        any_size = math.exp(draw.uniform(math.log(SMALLEST_BUDGET), 0.0))
+        small = math.exp(draw.uniform(math.log(SMALLEST_SAMPLED), math.log(SMALL_BUDGET)))
+        any_size = math.exp(draw.uniform(math.log(SMALLEST_SAMPLED), 0.0))
         noise = NOISE[0] + (NOISE[1] - NOISE[0]) * progress if learning else 0.0
         found = []
         for budget in (small, any_size):
@@ -65,23 +65,22 @@ def _chosen(
     noise: float,
     learning: bool,
 ) -> Sample:
-    asked = torch.zeros(1, len(assembler.affinity))
+    asked = torch.zeros(1, len(assembler.saliency))
     asked[0, list(task)] = 1.0
-    weight = float(draw.choice(CLASS_WEIGHTS))
+    weight = float(draw.choice(PORTFOLIO))
     with torch.set_grad_enabled(learning):
         base, class_term = assembler(asked, torch.tensor([[max(SMALLEST_BUDGET, budget)]]))
-    disturbed = base.detach() + noise * torch.from_numpy(draw.gumbel(size=base.shape)).float()
-    gates = choose(utilities(disturbed, class_term.detach(), weight)[0], architecture, profile, budget)
+    disturbed = base.detach().numpy()[0] + noise * draw.gumbel(size=base.shape[1]).astype(np.float32)
+    gates = choose(
+        utilities(disturbed, class_term.detach().numpy()[0], weight), architecture, profile, budget
+    )
     strengths = straight_through((base + weight * class_term)[0], gates, architecture) if learning else None
     return Sample(gates, task, strengths)
 
 
-def choose(values: Tensor, architecture: Architecture, profile: Profile, budget: float) -> Gates:
+def choose(values: Array, architecture: Architecture, profile: Profile, budget: float) -> Gates:
     """Return the best gates within a share of the dense net's latency, from utilities M."""
-    parts = [
-        part.numpy().astype(np.float64)
-        for part in torch.split(values, [b.modules for b in architecture.blocks])
-    ]
+    parts = np.split(values, np.cumsum([block.modules for block in architecture.blocks])[:-1])
     nothing = cost_of(architecture, (0,) * len(parts), 1, profile).latency_ms
     dense = cost_of(architecture, full_gates(architecture).counts, 1, profile).latency_ms
     gates = search(parts, architecture, profile, Caps(latency_ms=nothing + budget * (dense - nothing)), 1)

@@ -18,7 +18,7 @@ RANGE = "0..255"
 
 
 def toolchain() -> dict[str, str]:
-    """Return the versions of everything that decides what a model file's bytes are."""
+    """Return the versions of what searches and writes a model file; equal scenarios share a build under equal ones."""
     return {name: version(name) for name in ("nn-factory", "numpy", "onnx", "onnxruntime")}
 
 

@@ -22,6 +22,7 @@ from assembler.device import (
     Device,
     Profile,
     Quality,
+    check_writable,
     is_current,
     load_profile,
     profile_path,
@@ -120,6 +121,7 @@ def ensure_profile(card: Card, data_dir: Path, device: Device = LOCAL) -> Iterat
 
     Raises:
         ProfileDamaged: there is a file for it that is not a whole profile.
+        ProfileUnsaved: the data folder cannot be written; this is found before anything is measured.
         MeasurementFailed: models cannot be run here.
     """
     path = profile_path(data_dir, device.name, card.digest)
@@ -128,6 +130,7 @@ def ensure_profile(card: Card, data_dir: Path, device: Device = LOCAL) -> Iterat
         if is_current(profile, card, device):
             yield profile
             return
+    check_writable(data_dir)
     for step in measure_device(card, device):
         if isinstance(step, Profile):
             save_profile(step, data_dir)

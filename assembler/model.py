@@ -9,12 +9,13 @@ Source: module assembler of NN-Factory (Xu et al., arXiv 2308.15003); pooling ov
 import torch
 from torch import Tensor, nn
 
+from assembler.utility import SMALLEST_BUDGET
 from supernet.card import Architecture
 
-SMALLEST_BUDGET = 0.02
 EMBEDDING = 32
 HIDDEN = 128
-LOGARITHM_RANGE = 6.0
+LEARNED_BOUND = 0.5
+EPSILON = 1e-6
 
 
 def task_wise_mask(architecture: Architecture) -> Tensor:
@@ -25,18 +26,22 @@ def task_wise_mask(architecture: Architecture) -> Tensor:
 class Assembler(nn.Module):
     """Log-utilities of all modules: a budget term and a class term.
 
-    The class term pools the class-by-module affinity over the task by the logarithm of the mean of
-    exponentials, and adds what a set encoder over class embeddings says. It is zero for early blocks.
+    The budget term is standardised over the modules. The class term pools the class-by-module affinity over the
+    task by the logarithm of the mean of exponentials, and adds what a set encoder over class embeddings says; it
+    is zero for early blocks. What is learned of both is bounded: a straight-through gradient always points the
+    same way, and unbounded terms grow until the same modules win for every task.
     """
 
     mask: Tensor
+    saliency: Tensor
 
     def __init__(self, architecture: Architecture, classes: int) -> None:
         super().__init__()
         modules = sum(block.modules for block in architecture.blocks)
         self.register_buffer("mask", task_wise_mask(architecture))
+        self.register_buffer("saliency", torch.zeros(classes, modules))
         self.worth = nn.Parameter(torch.zeros(modules))
-        self.affinity = nn.Parameter(torch.zeros(classes, modules))
+        self.shift = nn.Parameter(torch.zeros(classes, modules))
         self.embedding = nn.Parameter(0.5 * torch.randn(classes, EMBEDDING))
         self.budget = nn.Sequential(nn.Linear(2, EMBEDDING), nn.ReLU(), nn.Linear(EMBEDDING, modules))
         self.task = nn.Sequential(
@@ -50,6 +55,11 @@ class Assembler(nn.Module):
             for parameter in network[-1].parameters():
                 nn.init.zeros_(parameter)
 
+    @property
+    def affinity(self) -> Tensor:
+        """How much every module is worth to every class, K x M: measured saliency plus a learned, bounded shift."""
+        return self.saliency + LEARNED_BOUND * torch.tanh(self.shift)
+
     def forward(self, task: Tensor, budget: Tensor) -> tuple[Tensor, Tensor]:
         """Return the budget term and the class term, each B x M.
 
@@ -59,16 +69,13 @@ class Assembler(nn.Module):
         """
         level = torch.log(budget) / torch.log(torch.tensor(SMALLEST_BUDGET))
         level = torch.cat([level, level * level], dim=1)
-        base = self.worth + self.budget(level)
+        worth = self.worth + self.budget(level)
+        centred = worth - worth.mean(dim=1, keepdim=True)
+        base = centred / torch.sqrt(centred.square().mean(dim=1, keepdim=True) + EPSILON)
         count = task.sum(dim=1, keepdim=True)
         pooled = torch.log(task @ torch.exp(self.affinity) / count)
         encoded = self.task(torch.cat([task @ self.embedding / count, level], dim=1))
-        return base, self.mask * (pooled + encoded)
-
-
-def utilities(base: Tensor, class_term: Tensor, weight: float) -> Tensor:
-    """Return positive utilities, B x M: exp(budget term + weight x class term), kept in a finite range."""
-    return torch.exp(torch.clamp(base + weight * class_term, -LOGARITHM_RANGE, LOGARITHM_RANGE))
+        return base, self.mask * (pooled + LEARNED_BOUND * torch.tanh(encoded))
 
 
 class Predictor(nn.Module):
@@ -84,23 +91,24 @@ class Predictor(nn.Module):
         classes = len(confusion)
         self.register_buffer("confusion", confusion)
         self.network = nn.Sequential(
-            nn.Linear(classes + 2 + len(architecture.blocks), 64),
+            nn.Linear(classes + 3 + len(architecture.blocks), 64),
             nn.ReLU(),
             nn.Linear(64, 64),
             nn.ReLU(),
             nn.Linear(64, 1),
         )
 
-    def forward(self, task: Tensor, shares: Tensor) -> Tensor:
+    def forward(self, task: Tensor, shares: Tensor, other: Tensor) -> Tensor:
         """Return the accuracy, B x 1, 0..1.
 
         Args:
             task: B x K, 1 for the classes asked for, else 0.
             shares: B x L, share of each block's modules that are on, 0..1.
+            other: B x 1, 1 where the model has an output for none of the classes, else 0.
         """
         count = task.sum(dim=1, keepdim=True)
         confused = ((task @ self.confusion) * task).sum(dim=1, keepdim=True) / count
-        known = torch.cat([task, torch.log(confused + 1e-3), 1 / count, shares], dim=1)
+        known = torch.cat([task, torch.log(confused + 1e-3), 1 / count, shares, other], dim=1)
         result: Tensor = torch.sigmoid(self.network(known))
         return result
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from assembler.compile.network import build_assembler, build_predictor
-from assembler.train import Job, Trained
+from assembler.train import Setup, Trained
 from supernet.card import Card, DataSource, Figures, Training
 from supernet.checkpoint import (
     ASSEMBLER_FILE,
@@ -41,39 +41,39 @@ class Publication:
     validation_per_class: int = 150
 
 
-def publish(job: Job, trained: Trained, publication: Publication, folder: Path) -> Card:
+def publish(setup: Setup, trained: Trained, publication: Publication, folder: Path) -> Card:
     """Write the checkpoint folder and return its Card.
 
     Args:
-        job: the finished run.
+        setup: the finished run.
         trained: what it made.
         publication: name, source and command for the Card.
         folder: is replaced only when the new checkpoint is complete.
     """
-    seed = job.recipe.seed
-    calibration = job.data.train.balanced(publication.calibration_per_class, seed)
-    validation = job.data.val.balanced(publication.validation_per_class, seed)
+    seed = setup.recipe.seed
+    calibration = setup.data.train.balanced(publication.calibration_per_class, seed)
+    validation = setup.data.val.balanced(publication.validation_per_class, seed)
     files = {
         WEIGHTS_FILE: weights_bytes(trained.supernet),
         ASSEMBLER_FILE: build_assembler(trained.assembler),
-        PREDICTOR_FILE: build_predictor(trained.foretold.predictor, len(job.architecture.blocks)),
+        PREDICTOR_FILE: build_predictor(trained.foretold.predictor, len(setup.architecture.blocks)),
         IMAGES_FILE: images_bytes(calibration, validation),
     }
     card = Card(
         name=publication.name,
         kind=Kind.CLASSIFICATION,
-        classes=job.data.classes,
-        architecture=job.architecture,
+        classes=setup.data.classes,
+        architecture=setup.architecture,
         data=publication.source,
         training=Training(
             command=publication.command,
             seed=seed,
-            epochs=job.recipe.epochs,
+            epochs=setup.recipe.epochs,
             duration_s=round(trained.seconds, 1),
-            machine=f"{platform.machine()}, {os.cpu_count()} cores, {job.processes} processes on {job.device}",
+            machine=f"{platform.machine()}, {os.cpu_count()} cores, {setup.processes} processes on {setup.device}",
             versions={name: version(name) for name in ("torch", "numpy", "onnx", "onnxruntime")},
         ),
-        figures=_figures(trained, trained.supernet, calibration, job.data.test),
+        figures=_figures(trained, trained.supernet, calibration, setup.data.test),
         files=file_digests(files),
     )
     save_checkpoint(folder, card, files)

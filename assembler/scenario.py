@@ -20,6 +20,7 @@ MAX_CLASSES = 1000
 MAX_NAME = 200
 MAX_DEADLINE_S = 7 * 24 * 3600.0
 MAX_PROBLEMS = 20
+LARGEST = 1e9
 FORMATS = ("onnx",)
 PRECISIONS = ("fp32",)
 # What says nothing about the model itself: scenarios that differ only here share one build.
@@ -43,10 +44,12 @@ class Strict(BaseModel):
 class Limits(Strict):
     """What the model must keep to on its device; at least one limit is set."""
 
-    latency_ms: float | None = Field(default=None, gt=0, description="of one image, batch size 1")
+    latency_ms: float | None = Field(default=None, gt=0, le=LARGEST, description="of one image, batch size 1")
     latency_percentile: int = Field(default=50, ge=1, le=99, description="of the measured runs")
-    memory_mb: float | None = Field(default=None, gt=0, description="peak of weights and activations")
-    size_mb: float | None = Field(default=None, gt=0, description="of the model file")
+    memory_mb: float | None = Field(
+        default=None, gt=0, le=LARGEST, description="peak of weights and activations"
+    )
+    size_mb: float | None = Field(default=None, gt=0, le=LARGEST, description="of the model file")
     accuracy_min: float | None = Field(
         default=None, gt=0, le=1, description="on validation images of the task"
     )

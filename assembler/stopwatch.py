@@ -1,9 +1,10 @@
 """Stopwatch: how the time and the memory of a model are taken, in the process that this is called in.
 
-Latency: a few runs to warm up, then short blocks of runs, in bursts. A block's figure is a percentile of its
-runs, the model's figure that of its quickest block, once several blocks agree with it: what the model needs,
-not what other programs take from it. On a machine with twice as much to do as it has cores this repeats
-within 1 % nine times of ten, where the quartile or median of blocks is off by up to a tenth.
+Latency: a few runs to warm up, then short blocks of runs, in bursts, until several blocks agree with the one
+of the lowest median: what the model needs, not what other programs take from it. The median is that of the
+quickest block; any other percentile is taken over all runs of the blocks that agree. On a machine with twice
+as much to do as it has cores the median repeats within 1 % nine times of ten, where the quartile or median of
+blocks is off by up to a tenth.
 Memory: how far the process's resident memory rises, at its peak, above what it was before the model is
 loaded. The runtime's own code, which all models share and the first would have to pay for, is read in before.
 """
@@ -39,6 +40,7 @@ TURN_RUNS = (3, 9)
 
 Message = dict[str, Any]
 Image = dict[str, npt.NDArray[np.float32]]
+Runs = npt.NDArray[np.float64]
 Model = tuple[onnxruntime.InferenceSession, Image]
 
 
@@ -68,14 +70,21 @@ def time_model(session: onnxruntime.InferenceSession, feed: Image, percentile: f
     least = max(FEWEST_RUNS, math.ceil(1.5 / (1 - percentile / 100)))
     runs = min(max(least, round(BLOCK_S * 1e3 / min(warm))), MOST_RUNS)
     burst = min(max(round(BURST_S * 1e3 / (runs * min(warm))), 1), BURST_BLOCKS)
-    blocks: list[float] = []
+    blocks: list[Runs] = []
     start = time.perf_counter()
     while True:
-        blocks += [time_block(session, feed, runs, percentile) for _ in range(burst)]
-        agreeing = sum(block <= min(blocks) * (1 + AGREEMENT) for block in blocks)
+        blocks += [time_runs(session, feed, runs) for _ in range(burst)]
+        middles = [float(np.median(block)) for block in blocks]
+        agreeing = [
+            b for b, middle in zip(blocks, middles, strict=True) if middle <= min(middles) * (1 + AGREEMENT)
+        ]
         tired = time.perf_counter() - start > PATIENCE_S
-        if len(blocks) >= BURSTS * burst and (agreeing >= AGREEING or tired):
-            return min(blocks)
+        if len(blocks) >= BURSTS * burst and (len(agreeing) >= AGREEING or tired):
+            return (
+                min(middles)
+                if percentile == 50
+                else float(np.percentile(np.concatenate(agreeing), percentile))
+            )
         time.sleep(PAUSE_S)
         # Awake again: caches and clock frequency come back.
         time_block(session, feed, 2, 50)
@@ -122,12 +131,17 @@ def time_turn(model: Model, runs: int) -> float:
 
 def time_block(session: onnxruntime.InferenceSession, feed: Image, runs: int, percentile: float) -> float:
     """Return a percentile of the latency of some runs, in ms."""
+    return float(np.percentile(time_runs(session, feed, runs), percentile))
+
+
+def time_runs(session: onnxruntime.InferenceSession, feed: Image, runs: int) -> Runs:
+    """Return the latency of every one of some runs, in ms."""
     clock, run = time.perf_counter_ns, session.run
     marks = [clock()]
     for _ in range(runs):
         run(None, feed)
         marks.append(clock())
-    return float(np.percentile(np.diff(marks), percentile)) / 1e6
+    return np.diff(marks) / 1e6
 
 
 def open_model(path: str, threads: int, image: npt.NDArray[np.float32]) -> Model:

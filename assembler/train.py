@@ -5,10 +5,13 @@ learns), ``settle`` (the assembler stands still), ``foretell`` (the accuracy pre
 where it stopped. Several processes share each batch.
 """
 
+import hashlib
 import json
+import signal
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,7 @@ from assembler.nominal import nominal_profile
 from supernet.card import Architecture
 from supernet.data import DataSet
 from supernet.elastic import elastic_sampler
+from supernet.errors import RunUnusable
 from supernet.evaluate import accuracy_of
 from supernet.gates import full_gates, prefix_gates
 from supernet.model import Supernet
@@ -32,14 +36,14 @@ STATE_FILE = "run.pt"
 LOG_FILE = "log.jsonl"
 MEETING_FILE = "processes"
 SHARES = {"full": 0.33, "elastic": 0.27, "joint": 0.30, "settle": 0.10}
-ASSEMBLER_RATE = 3e-3
+ASSEMBLER_RATE = 1e-3
 SAVE_EVERY_S = 120.0
 LOG_EVERY = 200
 EVALUATE_EVERY = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Setup:
     """A whole training run: what is trained, on what, how, and where its state is kept.
 
     ``networks`` is how many sub-networks the class saliency is averaged over, ``pairs`` how many
@@ -54,6 +58,17 @@ class Job:
     device: str = "cpu"
     networks: int = 150
     pairs: int = 600
+
+    @property
+    def fingerprint(self) -> str:
+        """What must stay the same for a run to be continued: images, architecture, recipe; not its length."""
+        recipe = asdict(self.recipe) | {"epochs": None}
+        facts = [self.architecture.model_dump(mode="json"), recipe, self.data.classes]
+        digest = hashlib.sha256(json.dumps(facts).encode())
+        for split in (self.data.train, self.data.val):
+            digest.update(split.images.tobytes())
+            digest.update(split.labels.tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,122 +100,137 @@ def phase_ends(total: int) -> dict[str, int]:
     return ends
 
 
-def train(job: Job) -> Iterator[Progress | Trained]:
+def train(setup: Setup) -> Generator[Progress | Trained, None, None]:
     """Train to the end, yielding Progress after every step and Trained at last; continue a run that is there.
 
     Raises:
-        RuntimeError: a process of the run ended early; what was saved stays.
+        RunUnusable: what is there is damaged or another run's, or a process ended early; what was saved stays.
     """
-    job.work.mkdir(parents=True, exist_ok=True)
-    meeting = job.work / MEETING_FILE
+    setup.work.mkdir(parents=True, exist_ok=True)
+    meeting = setup.work / MEETING_FILE
     meeting.unlink(missing_ok=True)
     spawn = multiprocessing.get_context("spawn")
     helpers = [
-        spawn.Process(target=_help, args=(job, rank), daemon=True, name=f"train {rank}")
-        for rank in range(1, job.processes)
+        spawn.Process(target=_help, args=(setup, rank), daemon=True, name=f"train {rank}")
+        for rank in range(1, setup.processes)
     ]
     for helper in helpers:
         helper.start()
     try:
-        yield from _take_part(job, 0)
+        yield from _take_part(setup, 0)
+    except RuntimeError as error:
+        if all(helper.is_alive() for helper in helpers):
+            raise
+        raise RunUnusable(setup.work, "one of its processes ended early; start it again to go on") from error
     finally:
         for helper in helpers:
-            helper.join(timeout=5)
+            helper.join(timeout=1)
             if helper.is_alive():
                 helper.kill()
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
-def _help(job: Job, rank: int) -> None:
-    for _ in _take_part(job, rank):
+def _help(setup: Setup, rank: int) -> None:
+    # Ctrl-C reaches every process of a terminal; the first one says when it is over.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for _ in _take_part(setup, rank):
         pass
     distributed.destroy_process_group()
 
 
-def _take_part(job: Job, rank: int) -> Iterator[Progress | Trained]:
-    if job.processes > 1:
+def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
+    if setup.processes > 1:
         torch.set_num_threads(1)
         distributed.init_process_group(
             "gloo",
-            init_method=f"file://{(job.work / MEETING_FILE).resolve()}",
+            init_method=f"file://{(setup.work / MEETING_FILE).resolve()}",
             rank=rank,
-            world_size=job.processes,
+            world_size=setup.processes,
         )
-    torch.manual_seed(job.recipe.seed)
-    classes = len(job.data.classes)
-    supernet = Supernet(job.architecture, classes).to(memory_format=torch.channels_last)
-    supernet.to(torch.device(job.device))
-    assembler = Assembler(job.architecture, classes)
+    torch.manual_seed(setup.recipe.seed)
+    classes = len(setup.data.classes)
+    supernet = Supernet(setup.architecture, classes).to(memory_format=torch.channels_last)
+    supernet.to(torch.device(setup.device))
+    assembler = Assembler(setup.architecture, classes)
     learner = torch.optim.Adam(assembler.parameters(), lr=ASSEMBLER_RATE)
-    run = Run(supernet, job.recipe)
+    run = Run(supernet, setup.recipe)
     run.companions = {"assembler": assembler, "learner": learner}
-    if (job.work / STATE_FILE).exists():
-        run.load(job.work / STATE_FILE)
-    profile = nominal_profile(job.architecture)
-    ends = phase_ends(steps_of(job.recipe, len(job.data.train)))
+    fingerprint = setup.fingerprint
+    if (setup.work / STATE_FILE).exists():
+        run.load(setup.work / STATE_FILE, fingerprint)
+    profile = nominal_profile(setup.architecture)
+    ends = phase_ends(steps_of(setup.recipe, len(setup.data.train)))
 
     def choosing(learning: bool) -> Sampler:
-        return joint_sampler(assembler, job.architecture, profile, classes, learning=learning)
+        return joint_sampler(assembler, setup.architecture, profile, classes, learning=learning)
 
-    yield from _phase(job, run, "full", lambda draw, progress: [], rank)
-    yield from _phase(job, run, "elastic", elastic_sampler(job.architecture, classes), rank)
+    yield from _phase(setup, run, "full", lambda draw, progress: [], rank, fingerprint)
+    yield from _phase(setup, run, "elastic", elastic_sampler(setup.architecture, classes), rank, fingerprint)
     if run.step == ends["elastic"]:
-        _start_affinity(run, job, assembler, rank)
-    for progress in _phase(job, run, "joint", choosing(learning=True), rank):
-        share_gradients(list(assembler.parameters()), job.processes)
-        learner.step()
-        learner.zero_grad(set_to_none=True)
-        yield progress
-    yield from _phase(job, run, "settle", choosing(learning=False), rank)
+        _start_affinity(run, setup, assembler, rank)
+    with closing(_phase(setup, run, "joint", choosing(learning=True), rank, fingerprint)) as steps:
+        for progress in steps:
+            share_gradients(list(assembler.parameters()), setup.processes)
+            learner.step()
+            learner.zero_grad(set_to_none=True)
+            yield progress
+    yield from _phase(setup, run, "settle", choosing(learning=False), rank, fingerprint)
     foretold = foretell(
         run.average,
         assembler,
         profile,
-        job.data,
-        pairs=job.pairs,
-        seed=job.recipe.seed,
+        setup.data,
+        pairs=setup.pairs,
+        seed=setup.recipe.seed,
         rank=rank,
-        world=job.processes,
+        world=setup.processes,
     )
     yield Trained(run.average, assembler, foretold, run.seconds)
 
 
-def _start_affinity(run: Run, job: Job, assembler: Assembler, rank: int) -> None:
+def _start_affinity(run: Run, setup: Setup, assembler: Assembler, rank: int) -> None:
     """Start the assembler from class saliency."""
-    images = job.data.train.balanced(64, seed=job.recipe.seed + 1)
+    images = setup.data.train.balanced(64, seed=setup.recipe.seed + 1)
     saliency = class_saliency(
-        run.average, images, networks=job.networks, seed=job.recipe.seed, rank=rank, world=job.processes
+        run.average, images, networks=setup.networks, seed=setup.recipe.seed, rank=rank, world=setup.processes
     )
     worth, affinity = affinity_from(saliency)
     with torch.no_grad():
         assembler.worth.copy_(worth)
-        assembler.affinity.copy_(affinity)
+        assembler.saliency.copy_(affinity)
 
 
-def _phase(job: Job, run: Run, phase: str, sampler: Sampler, rank: int) -> Iterator[Progress]:
-    """Train one phase to its end, saving and logging on the way."""
-    total = steps_of(run.recipe, len(job.data.train))
+def _phase(
+    setup: Setup, run: Run, phase: str, sampler: Sampler, rank: int, fingerprint: str
+) -> Generator[Progress, None, None]:
+    """Train one phase to its end, saving and logging on the way; also saves when it is closed."""
+    total = steps_of(run.recipe, len(setup.data.train))
     saved, losses = time.monotonic(), []
     steps = train_steps(
-        run, job.data.train, phase_ends(total)[phase], total, sampler, rank=rank, world=job.processes
+        run, setup.data.train, phase_ends(total)[phase], total, sampler, rank=rank, world=setup.processes
     )
-    for loss in steps:
-        yield Progress(phase, run.step, total, loss)
-        if rank:
-            continue
-        losses.append(loss)
-        if run.step % LOG_EVERY == 0:
-            _log(job, run, phase, total, float(np.mean(losses)))
-            losses = []
-        if time.monotonic() - saved > SAVE_EVERY_S:
-            run.save(job.work / STATE_FILE)
-            saved = time.monotonic()
+    try:
+        for loss in steps:
+            yield Progress(phase, run.step, total, loss)
+            if rank:
+                continue
+            losses.append(loss)
+            if run.step % LOG_EVERY == 0:
+                _log(setup, run, phase, total, float(np.mean(losses)))
+                losses = []
+            if time.monotonic() - saved > SAVE_EVERY_S:
+                run.save(setup.work / STATE_FILE, fingerprint)
+                saved = time.monotonic()
+    except GeneratorExit:  # stopped between two steps
+        if rank == 0:
+            run.save(setup.work / STATE_FILE, fingerprint)
+        raise
     if rank == 0:
-        run.save(job.work / STATE_FILE)
+        run.save(setup.work / STATE_FILE, fingerprint)
 
 
-def _log(job: Job, run: Run, phase: str, total: int, loss: float) -> None:
+def _log(setup: Setup, run: Run, phase: str, total: int, loss: float) -> None:
     line: dict[str, object] = {
         "phase": phase,
         "step": run.step,
@@ -209,10 +239,10 @@ def _log(job: Job, run: Run, phase: str, total: int, loss: float) -> None:
         "seconds": round(run.seconds, 1),
     }
     if run.step % EVALUATE_EVERY == 0:
-        calibration = job.data.train.balanced(20, seed=1)
-        images = job.data.val.balanced(100, seed=1)
-        quarter = prefix_gates(tuple(max(1, block.modules // 4) for block in job.architecture.blocks))
-        line["dense_accuracy"] = accuracy_of(run.average, full_gates(job.architecture), calibration, images)
+        calibration = setup.data.train.balanced(20, seed=1)
+        images = setup.data.val.balanced(100, seed=1)
+        quarter = prefix_gates(tuple(max(1, block.modules // 4) for block in setup.architecture.blocks))
+        line["dense_accuracy"] = accuracy_of(run.average, full_gates(setup.architecture), calibration, images)
         line["quarter_accuracy"] = accuracy_of(run.average, quarter, calibration, images)
-    with (job.work / LOG_FILE).open("a") as log:
+    with (setup.work / LOG_FILE).open("a") as log:
         log.write(json.dumps(line) + "\n")

@@ -24,8 +24,8 @@ import torch
 from assembler.artifact import Assembly
 from assembler.assemble import assemble
 from assembler.device import Profile
-from assembler.estimate import Estimator, least_cost
 from assembler.measure import ensure_profile, measure_model
+from assembler.propose import Estimator, least_cost
 from assembler.scenario import Scenario
 from benchmarks.machine import describe_machine
 from benchmarks.scratch import Schedule, scratch_accuracy

@@ -54,14 +54,14 @@ def load_builder(settings: Settings) -> LocalBuilder:
     Raises:
         CheckpointDamaged, DataInvalid, ProfileDamaged: a file is not as it must be.
         SettingInvalid: a GPU is asked for and there is none.
-        DataUnwritable: the profile could not be saved.
+        ProfileUnsaved: the data folder cannot be written.
         MeasurementFailed: models cannot be run here now.
     """
     members = find_members((shipped_zoo(), *settings.supernets))
     catalog = Catalog(settings.data_dir, members)
     device = _torch_device(settings.torch_device)
     torch.set_num_threads(1)  # candidates are cut on threads of their own, see assembler/candidate.py
-    checkpoints = {one.card.name: load_checkpoint(one.folder, settings.datasets, device) for one in members}
+    checkpoints = {one.card.name: load_checkpoint(one.folder, device) for one in members}
     for one in members:
         for target in DEVICES:
             if target.measured_here:

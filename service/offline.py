@@ -2,9 +2,10 @@
 
 import json
 import shlex
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from assembler.train import Progress, Trained
 
 offline = typer.Typer()
+EXIT_STOPPED = 130
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Profiles are kept here. Default: NNF_DATA_DIR or ./nnfactory-data.")
@@ -47,15 +49,19 @@ def train(
     import torch
 
     from assembler.publish import Publication, publish
-    from assembler.train import Job
+    from assembler.train import Setup
     from assembler.train import train as run_training
     from supernet.card import DataSource
+    from supernet.checkpoint import check_place
     from supernet.data import Augmentation, load_data
     from supernet.design import small_design
     from supernet.train import Recipe
 
     if channels not in (1, 3):
         raise typer.BadParameter("must be 1 or 3", param_hint="--channels")
+    check_place(out)
+    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise typer.BadParameter("must be auto, cpu, or, where there is a GPU, cuda", param_hint="--device")
     images = load_data(data, side_px=side_px, channels=channels)
     _, found_channels, height, width = images.train.images.shape
     if height != width or height % 4 or not 16 <= height <= 64:
@@ -64,7 +70,7 @@ def train(
             param_hint="--data",
         )
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    job = Job(
+    setup = Setup(
         architecture=small_design(channels=found_channels, side_px=height),
         data=images,
         work=work or Path("runs") / out.name,
@@ -75,13 +81,16 @@ def train(
         device=chosen,
         pairs=pairs,
     )
-    trained = _with_progress(run_training(job))
+    trained = _with_progress(run_training(setup))
+    if trained is None:
+        print(f"stopped; the same command goes on (its state is in {setup.work})")
+        return EXIT_STOPPED
     publication = Publication(
         name=out.name,
         source=DataSource(name=images.name, licence=licence, credit=credit),
         command=shlex.join(["nnfactory", *sys.argv[1:]]),
     )
-    card = publish(job, trained, publication, out)
+    card = publish(setup, trained, publication, out)
     print(f"{out}: {len(card.classes)} classes, dense net {card.figures.dense_accuracy:.1%} on test images")
     return 0
 
@@ -105,7 +114,12 @@ def measure(data_dir: DataDir = None) -> int:
                     f"mean error {step.quality.latency_mape:.1%}, kept in {path}"
                 )
             else:
-                print(f"\r{member.card.name}: {step.done}/{step.total}", end="", file=sys.stderr, flush=True)
+                print(
+                    f"\r{member.card.name}: {step.done:.0f}/{step.total:.0f}",
+                    end="",
+                    file=sys.stderr,
+                    flush=True,
+                )
     return 0
 
 
@@ -131,6 +145,8 @@ def generate(
 
     console = Console()
     raw = sys.stdin.buffer.read() if scenario == "-" else _read(Path(scenario))
+    if out.resolve() == Path(scenario).resolve():
+        raise typer.BadParameter("would overwrite the scenario", param_hint="--out")
     asked = parse_scenario(raw)
     builder = load_builder(read_settings(data_dir=data_dir))
     print_scenario(console, asked.model_dump(mode="json", exclude_none=True))
@@ -157,7 +173,7 @@ def generate(
         assembly.measured.model_dump(),
     )
     write_whole(out, assembly.content)
-    manifest = out.with_suffix(".json")
+    manifest = out.with_name(f"{out.name}.manifest.json")
     write_whole(manifest, (json.dumps(assembly.manifest, indent=2) + "\n").encode())
     print(f"{out} and {manifest}")
     return 0
@@ -171,6 +187,7 @@ def write_whole(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise SettingInvalid(f"cannot write {path}: {error.strerror}") from error
 
 
@@ -181,8 +198,11 @@ def _read(path: Path) -> bytes:
         raise SettingInvalid(f"cannot read {path}: {error.strerror}") from error
 
 
-def _with_progress(steps: "Iterator[Progress | Trained]") -> "Trained":
-    """Show a bar with the phase, the loss and the time left; return what the training made."""
+def _with_progress(steps: "Generator[Progress | Trained, None, None]") -> "Trained | None":
+    """Show a bar with the phase, the loss and the time left; return what the training made, None when stopped.
+
+    Ctrl-C and SIGTERM stop it after the step that is being made.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -195,10 +215,16 @@ def _with_progress(steps: "Iterator[Progress | Trained]") -> "Trained":
         TimeRemainingColumn(),
         TextColumn("loss {task.fields[loss]:.3f}"),
     )
+    stopped: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda caught, _: stopped.append(caught))
     with Bar(*columns) as bar:
         line = bar.add_task("training", total=None, loss=0.0)
         for step in steps:
             if isinstance(step, Trained):
                 return step
             bar.update(line, description=step.phase, completed=step.step, total=step.total, loss=step.loss)
+            if stopped:
+                steps.close()
+                return None
     raise RuntimeError("training ended without a result")

@@ -72,7 +72,7 @@ class Architecture(Frozen):
 
     input: ImageInput
     stem: Stem
-    blocks: tuple[Block, ...]
+    blocks: tuple[Block, ...] = Field(min_length=1)
     module_channels: int = Field(default=16, ge=1)
     neck_channels: int = Field(ge=1)
 

@@ -71,30 +71,54 @@ def file_digests(files: dict[str, bytes]) -> dict[str, str]:
 
 
 def save_checkpoint(folder: Path, card: Card, files: dict[str, bytes]) -> None:
-    """Write a checkpoint folder; one that is there is replaced only when the new one is complete.
+    """Write a checkpoint folder; a checkpoint that is there is replaced only when the new one is complete.
 
     Args:
         folder: where it goes.
         card: its ``files`` are the digests of ``files``.
         files: name -> content.
+
+    Raises:
+        CheckpointDamaged: something else lies in the folder, or the new files do not match their digests.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
+    check_place(folder)
+    partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, content in files.items():
         (partial / name).write_bytes(content)
     (partial / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
     load_card(partial)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.replace(old)
     partial.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path, datasets: Path | None = None, device: str = "cpu") -> Checkpoint:
+def check_place(folder: Path) -> None:
+    """Check that a checkpoint may be written to a folder: it is new, empty, or a checkpoint itself.
+
+    Raises:
+        CheckpointDamaged: something else lies there, or it has no name.
+    """
+    if not folder.name or folder.name.startswith("."):
+        raise CheckpointDamaged(folder, "a checkpoint's folder needs a name, which is the supernet's")
+    if (
+        folder.exists()
+        and not (folder / CARD_FILE).is_file()
+        and (not folder.is_dir() or any(folder.iterdir()))
+    ):
+        raise CheckpointDamaged(
+            folder, "something else lies there; name a new or empty folder, or a checkpoint"
+        )
+
+
+def load_checkpoint(folder: Path, device: str = "cpu") -> Checkpoint:
     """Read a checkpoint.
 
     Args:
         folder: the checkpoint.
-        datasets: folder with the data sets of checkpoints that hold no images of their own.
         device: of torch, ``cpu`` or ``cuda``.
 
     Raises:

@@ -4,6 +4,7 @@ Legend: N images, C channels, H height, W width, K classes. Pixels are uint8, 0.
 """
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,18 @@ def _check(split: Split, classes: int, where: str, path: Path) -> Split:
         raise DataInvalid(path, f"{where}: no images")
     if split.labels.min() < 0 or split.labels.max() >= classes:
         raise DataInvalid(path, f"{where}: labels must lie in 0..{classes - 1}")
+    missing = np.flatnonzero(np.bincount(split.labels, minlength=classes) == 0)
+    if len(missing) and where != "test":
+        raise DataInvalid(path, f"{where}: class {missing[0]} has no images")
     return split
+
+
+def _labels(found: npt.NDArray[np.generic], where: str, path: Path) -> npt.NDArray[np.int64]:
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise DataInvalid(
+            path, f"{where}: labels are {found.ndim}-dimensional {found.dtype}, whole numbers are needed"
+        )
+    return found.astype(np.int64)
 
 
 def load_archive(path: Path) -> DataSet:
@@ -91,22 +103,36 @@ def load_archive(path: Path) -> DataSet:
     try:
         with np.load(path) as archive:
             members = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        EOFError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataInvalid(path, f"cannot be read as a numpy archive ({error})") from error
     needed = {f"{axis}_{split}" for axis in "xy" for split in SPLITS} | {"classes"}
     if missing := sorted(needed - members.keys()):
         raise DataInvalid(path, f"has no member {missing[0]!r}")
-    classes = tuple(str(name) for name in members["classes"])
-    splits = {
-        split: _check(
-            Split(_as_nchw(members[f"x_{split}"], path), members[f"y_{split}"].astype(np.int64)),
-            len(classes),
-            split,
-            path,
-        )
-        for split in SPLITS
-    }
+    classes = _classes(members["classes"], path)
+    splits: dict[str, Split] = {}
+    for split in SPLITS:
+        images, labels = _as_nchw(members[f"x_{split}"], path), _labels(members[f"y_{split}"], split, path)
+        splits[split] = _check(Split(images, labels), len(classes), split, path)
+        if images.shape[1:] != splits["train"].images.shape[1:]:
+            raise DataInvalid(path, f"{split}: images have another shape than those of train")
     return DataSet(path.stem, classes, **splits)
+
+
+def _classes(found: npt.NDArray[np.generic], path: Path) -> tuple[str, ...]:
+    classes = tuple(str(name) for name in found.reshape(-1))
+    if len(classes) < 2:
+        raise DataInvalid(path, f"names {len(classes)} classes, at least 2 are needed")
+    if len(set(classes)) < len(classes):
+        raise DataInvalid(path, "names a class twice")
+    return classes
 
 
 def load_folder(path: Path, *, side_px: int, channels: int) -> DataSet:

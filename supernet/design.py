@@ -9,7 +9,7 @@ LATE_BLOCKS, LATE_MODULES = 4, 6
 
 
 def small_design(*, channels: int, side_px: int) -> Architecture:
-    """Return the design for images of about 24 to 40 px a side: 9 residual blocks with 3x3 convolutions.
+    """Return the design for images of about 24 to 40 px a side: 8 residual blocks with 3x3 convolutions.
 
     Pixels are only divided, so that normalisation costs a model nothing. Early blocks follow the budget alone;
     from the one that halves the resolution a second time on, modules are chosen by class.

@@ -8,7 +8,7 @@ from supernet.card import Architecture
 from supernet.gates import Gates
 from supernet.train import Sample, Sampler, random_task
 
-SMALLEST_BUDGET = 0.03
+SMALLEST_SAMPLED = 0.03
 
 
 def module_macs(architecture: Architecture) -> tuple[int, ...]:
@@ -23,7 +23,7 @@ def module_macs(architecture: Architecture) -> tuple[int, ...]:
 
 def random_budget(draw: np.random.Generator) -> float:
     """Return a share of the full net, log-uniform from 3 % to 100 %."""
-    return math.exp(draw.uniform(math.log(SMALLEST_BUDGET), 0.0))
+    return math.exp(draw.uniform(math.log(SMALLEST_SAMPLED), 0.0))
 
 
 def random_gates(draw: np.random.Generator, architecture: Architecture, budget: float) -> Gates:
@@ -56,7 +56,7 @@ def elastic_sampler(architecture: Architecture, classes: int) -> Sampler:
 
     def sample(draw: np.random.Generator, progress: float) -> list[Sample]:
         everything = tuple(range(classes))
-        budgets = (math.exp(draw.uniform(math.log(SMALLEST_BUDGET), math.log(0.12))), random_budget(draw))
+        budgets = (math.exp(draw.uniform(math.log(SMALLEST_SAMPLED), math.log(0.12))), random_budget(draw))
         tasks = [everything if draw.uniform() < 0.3 else random_task(draw, classes) for _ in budgets]
         return [
             Sample(random_gates(draw, architecture, budget), task)

@@ -25,9 +25,10 @@ class DataInvalid(SupernetError):
         super().__init__(f"data set {path}: {reason}")
 
 
-class UnknownClass(SupernetError):
-    """A class name is not in a supernet's vocabulary."""
+class RunUnusable(SupernetError):
+    """The saved state of a training run cannot be continued."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(f"class {name!r} is not in the vocabulary")
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"training run {path} cannot be continued: {reason}")

@@ -8,6 +8,7 @@ Source: sandwich rule and in-place distillation (Yu and Huang, arXiv 1903.05134)
 
 import copy
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from supernet.data import Augmentation, Split, augment
+from supernet.errors import RunUnusable
 from supernet.gates import Gates, full_gates
 from supernet.losses import task_loss
 from supernet.model import Supernet
@@ -79,9 +81,15 @@ class Run:
         """Return all that is trained."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
-    def save(self, path: Path) -> None:
-        """Write the whole state; a reader sees the old file or the new one, never half of one."""
+    def save(self, path: Path, fingerprint: str = "") -> None:
+        """Write the whole state; a reader sees the old file or the new one, never half of one.
+
+        Args:
+            path: the file.
+            fingerprint: of what the run trains on and how.
+        """
         state = {
+            "fingerprint": fingerprint,
             "step": self.step,
             "seconds": self.seconds,
             "supernet": self.supernet.state_dict(),
@@ -93,16 +101,25 @@ class Run:
         torch.save(state, partial)
         partial.replace(path)
 
-    def load(self, path: Path) -> None:
-        """Read a state written by ``save``."""
-        state = torch.load(path, weights_only=True)
+    def load(self, path: Path, fingerprint: str = "") -> None:
+        """Read a state written by ``save``.
+
+        Raises:
+            RunUnusable: the file is damaged, or was written by a run with another fingerprint.
+        """
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+            raise RunUnusable(path, "the file is damaged; remove it to start anew") from error
+        if not isinstance(state, dict) or state.get("fingerprint") != fingerprint:
+            reason = "it was made from other data or with other options; remove it, or name another --work"
+            raise RunUnusable(path, reason)
         self.step, self.seconds = state["step"], state["seconds"]
         self.supernet.load_state_dict(state["supernet"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name, companion in self.companions.items():
-            if name in state.get("companions", {}):
-                companion.load_state_dict(state["companions"][name])
+            companion.load_state_dict(state["companions"][name])
 
 
 def learning_rate_factor(progress: float, warmup: float) -> float:
@@ -219,9 +236,9 @@ def held_out(classes: tuple[int, ...]) -> bool:
 
 
 def random_task(draw: np.random.Generator, classes: int) -> tuple[int, ...]:
-    """Return a class set of 2 to all classes that is not held out, ascending."""
+    """Return a class set of 2 to all classes that is not held out, ascending; all together are never held out."""
     while True:
         size = int(draw.integers(2, classes + 1))
         chosen = tuple(sorted(int(c) for c in draw.choice(classes, size, replace=False)))
-        if not held_out(chosen):
+        if size == classes or not held_out(chosen):
             return chosen

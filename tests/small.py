@@ -43,7 +43,7 @@ def small_checkpoint(folder: Path, supernet: Supernet) -> Card:
     """Write a whole checkpoint around a supernet, with an untrained assembler and predictor."""
     torch.manual_seed(1)
     assembler = Assembler(SMALL, len(CLASSES))
-    torch.nn.init.normal_(assembler.affinity, 0.0, 1.0)
+    torch.nn.init.normal_(assembler.saliency, 0.0, 1.0)
     predictor = Predictor(SMALL, torch.full((len(CLASSES), len(CLASSES)), 0.01).fill_diagonal_(0.0))
     files = {
         "weights.safetensors": weights_bytes(supernet),

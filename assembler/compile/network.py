@@ -9,7 +9,8 @@ import numpy as np
 from torch import nn
 
 from assembler.compile.graph import Graph
-from assembler.model import SMALLEST_BUDGET, Assembler, Predictor
+from assembler.model import EPSILON, LEARNED_BOUND, Assembler, Predictor
+from assembler.utility import SMALLEST_BUDGET
 
 
 def build_assembler(assembler: Assembler) -> bytes:
@@ -18,35 +19,48 @@ def build_assembler(assembler: Assembler) -> bytes:
     Inputs ``task`` B x K and ``budget`` B x 1, outputs ``base`` and ``class_term``, each B x M.
     """
     graph = Graph()
-    classes, modules = assembler.affinity.shape
+    classes, modules = assembler.saliency.shape
     level = graph.node("Mul", graph.node("Log", "budget"), graph.weight([1 / math.log(SMALLEST_BUDGET)]))
     level = graph.node("Concat", level, graph.node("Mul", level, level), axis=1)
     worth = graph.weight(assembler.worth.detach().numpy()[None])
-    graph.node("Add", _sequence(graph, level, assembler.budget), worth, output="base")
+    raw = graph.node("Add", _sequence(graph, level, assembler.budget), worth)
+    share = graph.weight([1 / modules])
+    centred = graph.node("Sub", raw, graph.node("Mul", _sum(graph, raw, modules), share))
+    spread = graph.node("Mul", _sum(graph, graph.node("Mul", centred, centred), modules), share)
+    spread = graph.node("Sqrt", graph.node("Add", spread, graph.weight([EPSILON])))
+    graph.node("Div", centred, spread, output="base")
     count = _sum(graph, "task", classes)
     affinity = graph.weight(np.exp(assembler.affinity.detach().numpy()))
     pooled = graph.node("Log", graph.node("Div", graph.node("MatMul", "task", affinity), count))
     embedding = graph.weight(assembler.embedding.detach().numpy())
     embedded = graph.node("Div", graph.node("MatMul", "task", embedding), count)
     encoded = _sequence(graph, graph.node("Concat", embedded, level, axis=1), assembler.task)
+    learned = graph.node("Mul", graph.node("Tanh", encoded), graph.weight([LEARNED_BOUND]))
     mask = graph.weight(assembler.mask.numpy()[None])
-    graph.node("Mul", graph.node("Add", pooled, encoded), mask, output="class_term")
+    graph.node("Mul", graph.node("Add", pooled, learned), mask, output="class_term")
     return graph.model(
         {"task": ["B", classes], "budget": ["B", 1]}, {"base": ["B", modules], "class_term": ["B", modules]}
     )
 
 
 def build_predictor(predictor: Predictor, blocks: int) -> bytes:
-    """Return an ONNX model of the predictor: inputs ``task`` B x K, ``shares`` B x L, output ``accuracy`` B x 1."""
+    """Return an ONNX model of the predictor.
+
+    Inputs ``task`` B x K, ``shares`` B x L and ``other`` B x 1, output ``accuracy`` B x 1.
+    """
     graph = Graph()
     classes = len(predictor.confusion)
     count = _sum(graph, "task", classes)
     pairs = graph.node("MatMul", "task", graph.weight(predictor.confusion.numpy()))
     confused = graph.node("Div", _sum(graph, graph.node("Mul", pairs, "task"), classes), count)
     logarithm = graph.node("Log", graph.node("Add", confused, graph.weight([1e-3])))
-    known = graph.node("Concat", "task", logarithm, graph.node("Reciprocal", count), "shares", axis=1)
+    known = graph.node(
+        "Concat", "task", logarithm, graph.node("Reciprocal", count), "shares", "other", axis=1
+    )
     graph.node("Sigmoid", _sequence(graph, known, predictor.network), output="accuracy")
-    return graph.model({"task": ["B", classes], "shares": ["B", blocks]}, {"accuracy": ["B", 1]})
+    return graph.model(
+        {"task": ["B", classes], "shares": ["B", blocks], "other": ["B", 1]}, {"accuracy": ["B", 1]}
+    )
 
 
 def _sum(graph: Graph, x: str, width: int) -> str:

@@ -12,8 +12,8 @@ from assembler.artifact import Assembly
 from assembler.assemble import Phase, assemble
 from assembler.device import Profile
 from assembler.errors import Infeasible
-from assembler.estimate import Estimator
 from assembler.measure import measure_device
+from assembler.propose import Estimator
 from assembler.scenario import Scenario, parse_scenario
 from supernet.checkpoint import Checkpoint, load_checkpoint
 from tests.small import CLASSES, small_checkpoint, small_supernet

@@ -13,13 +13,14 @@ from assembler.device import (
     LatencyFit,
     MemoryFit,
     Profile,
+    check_writable,
     is_current,
     load_profile,
     profile_path,
     save_profile,
     this_machine,
 )
-from assembler.errors import ProfileDamaged
+from assembler.errors import ProfileDamaged, ProfileUnsaved
 from supernet.card import Architecture, Card, DataSource, Figures, Training
 from supernet.task import Kind
 
@@ -115,6 +116,17 @@ def test_a_changed_figure_is_damage(profile: Profile, shipped: Architecture, tmp
     path.write_text(json.dumps(stored))
     with pytest.raises(ProfileDamaged, match="do not match its digest"):
         load_profile(path, shipped)
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_reason(profile: Profile, tmp_path: Path) -> None:
+    check_writable(tmp_path)
+    assert list((tmp_path / "profiles").iterdir()) == []
+    (tmp_path / "profiles").rmdir()
+    (tmp_path / "profiles").write_text("in the way")
+    for act in (lambda: check_writable(tmp_path), lambda: save_profile(profile, tmp_path)):
+        with pytest.raises(ProfileUnsaved, match=r"cannot be kept in .*profiles: File exists") as caught:
+            act()
+        assert caught.value.path == tmp_path / "profiles"
 
 
 def test_a_missing_file_is_damage(shipped: Architecture, tmp_path: Path) -> None:

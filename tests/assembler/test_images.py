@@ -28,6 +28,9 @@ def test_other_takes_as_many_images_of_the_classes_not_asked_for() -> None:
     images = images_for("dog", "ant", other=True)
     assert np.bincount(images.validation.labels).tolist() == [40, 40, 80]
     assert set(images.fit.labels.tolist()) == {0, 1, 2}
+    for end in (8, 40, 100):
+        shares = np.bincount(first(images.validation, end).labels, minlength=3) / end
+        np.testing.assert_allclose(shares, [0.25, 0.25, 0.5], atol=1.5 / end)
 
 
 def test_places_in_a_class_count_up_and_first_cuts() -> None:

@@ -11,7 +11,7 @@ import pytest
 from assembler.compile.onnx import build
 from assembler.cost import cost_of
 from assembler.device import LOCAL, Profile, is_current, load_profile, profile_path, save_profile
-from assembler.errors import MeasurementFailed, ProfileDamaged
+from assembler.errors import MeasurementFailed, ProfileDamaged, ProfileUnsaved
 from assembler.measure import Progress, ensure_profile, measure_model
 from assembler.subnet import random_subnet
 from supernet.card import Architecture, Card, DataSource, Figures, Training
@@ -160,6 +160,12 @@ def test_a_damaged_profile_is_named_and_not_replaced(measured: Profile, tmp_path
     with pytest.raises(ProfileDamaged, match="not a profile"):
         list(ensure_profile(CARD, tmp_path))
     assert len(path.read_bytes()) == 100
+
+
+def test_nothing_is_measured_that_could_not_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ProfileUnsaved, match="Not a directory"):
+        next(iter(ensure_profile(CARD, tmp_path / "file" / "data")))
 
 
 def test_measuring_loads_neither_torch_nor_the_runtime_into_the_caller() -> None:

@@ -48,7 +48,8 @@ def test_the_predictor_answers_the_same_without_torch(tasks: torch.Tensor) -> No
     torch.manual_seed(0)
     predictor = Predictor(SMALL, torch.rand((6, 6)) * (1 - torch.eye(6)))
     shares = torch.rand((40, len(SMALL.blocks)))
+    other = (torch.rand((40, 1)) < 0.5).float()
     session = onnxruntime.InferenceSession(build_predictor(predictor, len(SMALL.blocks)))
-    (answer,) = session.run(None, {"task": tasks.numpy(), "shares": shares.numpy()})
+    (answer,) = session.run(None, {"task": tasks.numpy(), "shares": shares.numpy(), "other": other.numpy()})
     with torch.no_grad():
-        np.testing.assert_allclose(answer, predictor(tasks, shares).numpy(), atol=1e-5)
+        np.testing.assert_allclose(answer, predictor(tasks, shares, other).numpy(), atol=1e-5)

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from assembler.estimate import Estimator
+from assembler.propose import Estimator
 from assembler.publish import Publication, publish
-from assembler.train import SHARES, Job, Progress, Trained, phase_ends, train
+from assembler.train import SHARES, Progress, Setup, Trained, phase_ends, train
 from supernet.card import DataSource, load_card
 from supernet.checkpoint import load_checkpoint
 from supernet.data import Augmentation, DataSet
+from supernet.task import Kind, Task
 from supernet.train import Recipe
 from tests.shapes import SMALL
 from tests.small import CLASSES, small_images
@@ -19,9 +20,9 @@ from tests.small import CLASSES, small_images
 DATA = DataSet("stripes", CLASSES, small_images(20, 1), small_images(20, 2), small_images(10, 3))
 
 
-def small_job(work: Path, **changed: object) -> Job:
+def small_setup(work: Path, **changed: object) -> Setup:
     recipe = Recipe(epochs=6, batch=24, learning_rate=0.05, augmentation=Augmentation(1, False, 0.0))
-    return replace(Job(SMALL, DATA, work, recipe, networks=10, pairs=20), **changed)  # type: ignore[arg-type]
+    return replace(Setup(SMALL, DATA, work, recipe, networks=10, pairs=20), **changed)  # type: ignore[arg-type]
 
 
 def test_phases_follow_each_other_to_the_last_step() -> None:
@@ -33,14 +34,14 @@ def test_phases_follow_each_other_to_the_last_step() -> None:
 
 
 def test_a_run_ends_in_a_checkpoint_that_can_be_asked(tmp_path: Path) -> None:
-    steps = list(train(small_job(tmp_path / "work")))
+    steps = list(train(small_setup(tmp_path / "work")))
     trained = steps[-1]
     assert isinstance(trained, Trained)
     assert [step.step for step in steps[:-1] if isinstance(step, Progress)] == list(range(1, 31))
     assert trained.assembler.affinity.abs().max() > 0.1
     source = DataSource(name="stripes", licence="MIT", credit="")
     card = publish(
-        small_job(tmp_path), trained, Publication("stripes", source, "train", 20, 10), tmp_path / "stripes"
+        small_setup(tmp_path), trained, Publication("stripes", source, "train", 20, 10), tmp_path / "stripes"
     )
     assert load_card(tmp_path / "stripes") == card
     assert 0.0 <= card.figures.predictor_error <= 1.0
@@ -48,19 +49,20 @@ def test_a_run_ends_in_a_checkpoint_that_can_be_asked(tmp_path: Path) -> None:
     checkpoint = load_checkpoint(tmp_path / "stripes")
     assert len(checkpoint.calibration) == 120
     estimator = Estimator(tmp_path / "stripes", card)
-    assert 0.0 < estimator.accuracy(("ant", "fox"), (1, 1, 1)) <= 1.0
+    task = Task(kind=Kind.CLASSIFICATION, classes=("ant", "fox"), other=True)
+    assert 0.0 < estimator.accuracy(task, (1, 1, 1)) <= 1.0
 
 
 def test_a_stopped_run_is_continued_with_its_assembler(tmp_path: Path) -> None:
-    whole = list(train(small_job(tmp_path / "whole")))[-1]
-    steps = train(small_job(tmp_path / "work"))
+    whole = list(train(small_setup(tmp_path / "whole")))[-1]
+    steps = train(small_setup(tmp_path / "work"))
     for step in steps:
         if isinstance(step, Progress) and step.step == 28:
             break
     steps.close()
     state = torch.load(tmp_path / "work" / "run.pt", weights_only=True)
     assert 0 < state["step"] <= 28
-    again = list(train(small_job(tmp_path / "work")))
+    again = list(train(small_setup(tmp_path / "work")))
     assert isinstance(again[0], Progress)
     assert again[0].step == state["step"] + 1
     assert isinstance(whole, Trained)
@@ -71,6 +73,6 @@ def test_a_stopped_run_is_continued_with_its_assembler(tmp_path: Path) -> None:
 
 
 def test_two_processes_train_one_network(tmp_path: Path) -> None:
-    trained = list(train(small_job(tmp_path, processes=2)))[-1]
+    trained = list(train(small_setup(tmp_path, processes=2)))[-1]
     assert isinstance(trained, Trained)
     assert not torch.equal(trained.supernet.head.weight, torch.zeros_like(trained.supernet.head.weight))

@@ -43,7 +43,7 @@ def test_a_model_is_generated_without_a_server(tmp_path: Path, profiled: Path) -
     asked = write_scenario(tmp_path / "scenario.json")
     done = nnfactory("generate", asked, "--out", "small.onnx", "--data-dir", str(profiled), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    manifest = json.loads((tmp_path / "small.json").read_text())
+    manifest = json.loads((tmp_path / "small.onnx.manifest.json").read_text())
     assert manifest["artifact"]["bytes"] == (tmp_path / "small.onnx").stat().st_size <= 300_000
     assert manifest["classes"] == ["Sneaker", "Bag", "Coat"]
 

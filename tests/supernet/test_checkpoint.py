@@ -76,6 +76,20 @@ def test_a_new_checkpoint_replaces_the_old_one_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small"]
 
 
+@pytest.mark.parametrize("name", [".", "..", ".hidden"])
+def test_a_checkpoint_needs_a_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CheckpointDamaged, match="needs a name"):
+        small_checkpoint(tmp_path / name if name.startswith(".h") else Path(name), small_supernet())
+
+
+def test_what_is_no_checkpoint_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointDamaged, match="something else lies there"):
+        small_checkpoint(tmp_path / "precious", small_supernet())
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
+
+
 def test_a_checkpoint_that_does_not_match_its_card_is_never_left_behind(tmp_path: Path) -> None:
     folder = tmp_path / "small"
     small_checkpoint(folder, small_supernet())

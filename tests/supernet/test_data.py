@@ -36,7 +36,8 @@ def test_an_archive_is_read_as_channels_first(tmp_path: Path) -> None:
 
 def test_colour_images_are_turned_to_channels_first(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (8, 12, 12, 3), np.uint8)
-    data = load_data(archive(tmp_path / "two.npz", x_train=images))
+    others = {"x_val": images[:4], "x_test": images[:4]}
+    data = load_data(archive(tmp_path / "two.npz", x_train=images, **others))
     assert np.array_equal(data.train.images, images.transpose(0, 3, 1, 2))
 
 
@@ -49,6 +50,12 @@ def test_colour_images_are_turned_to_channels_first(tmp_path: Path) -> None:
         ({"x_train": np.zeros((8, 12), np.uint8)}, r"shape \(8, 12\)"),
         ({"y_train": np.zeros(3, np.int64)}, "train: 8 images but 3 labels"),
         ({"y_test": np.array([0, 1, 2, 0])}, r"test: labels must lie in 0\.\.1"),
+        ({"y_val": np.array([1, 1, 1, 1])}, "val: class 0 has no images"),
+        ({"y_val": np.array(["a", "b", "a", "b"])}, "val: labels are 1-dimensional <U1"),
+        ({"y_train": np.zeros((8, 1), np.int64)}, "train: labels are 2-dimensional int64"),
+        ({"x_val": np.zeros((4, 16, 16), np.uint8)}, "val: images have another shape"),
+        ({"classes": np.array(["a"])}, "names 1 classes"),
+        ({"classes": np.array(["a", "a"])}, "names a class twice"),
         ({"x_val": np.zeros((0, 12, 12), np.uint8), "y_val": np.zeros(0, np.int64)}, "val: no images"),
     ],
 )
@@ -58,9 +65,13 @@ def test_a_faulty_archive_is_refused(tmp_path: Path, changed: dict[str, object],
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "no.npz").write_bytes(b"not a zip")
+    for content in (b"not a zip", b"", b"PK"):
+        (tmp_path / "no.npz").write_bytes(content)
+        with pytest.raises(DataInvalid, match="cannot be read as a numpy archive"):
+            load_data(tmp_path / "no.npz")
+    np.save(tmp_path / "array.npy", np.zeros(3))
     with pytest.raises(DataInvalid, match="cannot be read as a numpy archive"):
-        load_data(tmp_path / "no.npz")
+        load_data(tmp_path / "array.npy")
     with pytest.raises(DataInvalid, match="does not exist"):
         load_data(tmp_path / "missing.npz")
 
