@@ -1,0 +1,182 @@
+"""Propose: which Gates a scenario leads to, and what they are predicted to give; without torch.
+
+The same proposals that a check predicts are the ones that ``assemble`` cuts out.
+Legend: K classes of the supernet, M modules of all blocks together, L blocks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from assembler.artifact import Predicted
+from assembler.cost import Cost, cost_of
+from assembler.device import Profile
+from assembler.manifest import metadata_bytes
+from assembler.scenario import Limits, Scenario
+from assembler.search import Caps, search
+from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, utilities
+from supernet.card import Card
+from supernet.gates import Gates, full_gates
+from supernet.task import Task
+
+# Shares of the dense net's cost at which a smaller model may be foretold to be the better one.
+LEVELS = (0.7, 0.45, 0.3, 0.2, 0.12, 0.07, 0.04)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A Candidate before it exists: Gates and predicted figures."""
+
+    gates: Gates
+    predicted: Predicted
+
+
+class Estimator:
+    """Assembler and accuracy predictor of one checkpoint, run by onnxruntime; safe to share between threads."""
+
+    def __init__(self, folder: Path, card: Card) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        providers = ["CPUExecutionProvider"]
+        self.card = card
+        self._assembler = onnxruntime.InferenceSession(str(folder / "assembler.onnx"), options, providers)
+        self._predictor = onnxruntime.InferenceSession(str(folder / "predictor.onnx"), options, providers)
+
+    def _task(self, classes: Sequence[str]) -> Array:
+        task = np.zeros((1, len(self.card.classes)), np.float32)
+        task[0, [self.card.classes.index(name) for name in classes]] = 1.0
+        return task
+
+    def utilities(
+        self, classes: Sequence[str], budget: float, weights: Sequence[float] = PORTFOLIO
+    ) -> list[list[Array]]:
+        """Return the utilities of the modules of each block (L arrays) for every weight of the class term.
+
+        Args:
+            classes: names out of the Card's vocabulary.
+            budget: share of the dense net's cost, kept within 0.02..1.
+            weights: of the class term.
+        """
+        level = np.array([[min(1.0, max(SMALLEST_BUDGET, budget))]], np.float32)
+        base, class_term = self._assembler.run(
+            ["base", "class_term"], {"task": self._task(classes), "budget": level}
+        )
+        ends = np.cumsum([block.modules for block in self.card.architecture.blocks])[:-1]
+        return [np.split(utilities(base[0], class_term[0], weight), ends) for weight in weights]
+
+    def accuracy(self, task: Task, counts: Sequence[int]) -> float:
+        """Return the predicted accuracy, 0..1, of a model with so many modules on in each block."""
+        if len(task.classes) == 1 and not task.other:
+            return 1.0
+        blocks = self.card.architecture.blocks
+        shares = np.array([[n / b.modules for n, b in zip(counts, blocks, strict=True)]], np.float32)
+        asked = {
+            "task": self._task(task.classes),
+            "shares": shares,
+            "other": np.array([[task.other]], np.float32),
+        }
+        (accuracy,) = self._predictor.run(["accuracy"], asked)
+        return float(accuracy[0, 0])
+
+
+def caps_of(limits: Limits) -> Caps:
+    """Return the limits that the search keeps to."""
+    return Caps(latency_ms=limits.latency_ms, memory_mb=limits.memory_mb, size_mb=limits.size_mb)
+
+
+def outputs_of(scenario: Scenario) -> int:
+    """Return how many outputs the model has."""
+    return len(scenario.task.classes) + int(scenario.task.other)
+
+
+def cost(scenario: Scenario, card: Card, counts: Sequence[int], profile: Profile) -> Cost:
+    """Return the Cost of a scenario's model with so many modules on in each block."""
+    strings = metadata_bytes(scenario, card)
+    return cost_of(card.architecture, counts, outputs_of(scenario), profile, metadata_bytes=strings)
+
+
+def least_cost(scenario: Scenario, card: Card, profile: Profile) -> Cost:
+    """Return the Cost of a scenario's cheapest model, the one without any module."""
+    return cost(scenario, card, (0,) * len(card.architecture.blocks), profile)
+
+
+def budget_of(caps: Caps, scenario: Scenario, card: Card, profile: Profile) -> float:
+    """Return the share of the dense net's cost that the tightest cap leaves, 0..1."""
+    dense = cost(scenario, card, full_gates(card.architecture).counts, profile)
+    least = least_cost(scenario, card, profile)
+    shares = [1.0]
+    if caps.latency_ms is not None and dense.latency_ms > least.latency_ms:
+        allowed = caps.latency_ms / (1 + profile.latency.margin)
+        shares.append((allowed - least.latency_ms) / (dense.latency_ms - least.latency_ms))
+    if caps.size_mb is not None and dense.size_mb > least.size_mb:
+        shares.append((caps.size_mb - least.size_mb) / (dense.size_mb - least.size_mb))
+    if caps.memory_mb is not None and dense.memory_mb > least.memory_mb:
+        allowed = caps.memory_mb / (1 + profile.memory.margin)
+        shares.append((allowed - least.memory_mb) / (dense.memory_mb - least.memory_mb))
+    return max(0.0, min(shares))
+
+
+def propose(
+    scenario: Scenario, estimator: Estimator, profile: Profile, caps: Caps | None = None
+) -> tuple[Proposal, ...]:
+    """Return the different Gates that the portfolio gives, best predicted accuracy first; empty if nothing fits.
+
+    A proposal for a part of the caps joins where it is predicted to be better than all that use them up: a
+    looser limit never foretells a worse model.
+
+    Args:
+        scenario: resolved, all its classes are in the estimator's Card.
+        estimator: of the checkpoint.
+        profile: of the device.
+        caps: instead of the scenario's limits.
+    """
+    kept = caps_of(scenario.limits) if caps is None else caps
+    budget = budget_of(kept, scenario, estimator.card, profile)
+    found = _portfolio(scenario, estimator, profile, kept, budget)
+    for level in [level for level in LEVELS if level < budget]:
+        for proposal in _portfolio(scenario, estimator, profile, kept, level, PORTFOLIO[:1], at_level=True):
+            if proposal.predicted.accuracy > found[0].predicted.accuracy:
+                found = (proposal, *found[: len(PORTFOLIO) - 1])
+    return found
+
+
+def _portfolio(
+    scenario: Scenario,
+    estimator: Estimator,
+    profile: Profile,
+    caps: Caps,
+    budget: float,
+    weights: Sequence[float] = PORTFOLIO,
+    *,
+    at_level: bool = False,
+) -> tuple[Proposal, ...]:
+    """Return the proposals of several weights of the class term; ``at_level`` holds the latency to the budget too."""
+    card, outputs = estimator.card, outputs_of(scenario)
+    strings = metadata_bytes(scenario, card)
+    kept = _at_level(caps, budget, scenario, card, profile) if at_level else caps
+    found: dict[Gates, Proposal] = {}
+    for values in estimator.utilities(scenario.task.classes, budget, weights):
+        gates = search(values, card.architecture, profile, kept, outputs, metadata_bytes=strings)
+        if gates is not None and gates not in found:
+            expected = cost(scenario, card, gates.counts, profile)
+            accuracy = estimator.accuracy(scenario.task, gates.counts)
+            found[gates] = Proposal(gates, _predicted(expected, accuracy))
+    return tuple(sorted(found.values(), key=lambda proposal: -proposal.predicted.accuracy))
+
+
+def _at_level(caps: Caps, budget: float, scenario: Scenario, card: Card, profile: Profile) -> Caps:
+    """Return caps whose latency leaves this share of the dense net's cost, all others as they are."""
+    dense = cost(scenario, card, full_gates(card.architecture).counts, profile).latency_ms
+    least = least_cost(scenario, card, profile).latency_ms
+    level = (least + budget * (dense - least)) * (1 + profile.latency.margin)
+    return replace(caps, latency_ms=level if caps.latency_ms is None else min(level, caps.latency_ms))
+
+
+def _predicted(cost: Cost, accuracy: float) -> Predicted:
+    return Predicted(
+        latency_ms=cost.latency_ms, memory_mb=cost.memory_mb, size_mb=cost.size_mb, accuracy=accuracy
+    )
