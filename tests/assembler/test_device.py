@@ -75,7 +75,7 @@ def test_a_save_that_fails_leaves_the_older_profile_whole(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ProfileUnsaved, match="No space left on device"):
         save_profile(profile.model_copy(update={"threads": 2}), tmp_path)
     assert load_profile(path, shipped) == profile
     assert list(path.parent.iterdir()) == [path]
