@@ -8,12 +8,14 @@ scratch on the same classes. Prints JSON:
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +26,22 @@ import torch
 from assembler.artifact import Assembly
 from assembler.assemble import assemble
 from assembler.device import Profile
+from assembler.errors import Infeasible
+from assembler.estimate import RESERVES, needed_limits
+from assembler.joint import choose
 from assembler.measure import ensure_profile, measure_model
 from assembler.propose import Estimator, least_cost
 from assembler.scenario import Scenario
+from assembler.utility import PORTFOLIO
 from benchmarks.machine import describe_machine
 from benchmarks.scratch import Schedule, scratch_accuracy
 from supernet.checkpoint import load_checkpoint
 from supernet.data import Augmentation, DataSet, load_data
+from supernet.gates import Gates
 from supernet.train import held_out
 
 ZOO = Path(__file__).parents[1] / "supernet" / "zoo"
-LOWEST = 1.3  # times the cheapest model's latency: the tightest limit asked for
+TIGHT = 0.1  # share of the dense net's cost at which the gates of different class sets are compared
 
 
 def main() -> None:
@@ -73,7 +80,12 @@ def generated(options: argparse.Namespace, data: DataSet) -> list[dict[str, Any]
     for classes, limit in zip(sets, limits, strict=True):
         names = tuple(data.classes[c] for c in classes)
         began = time.perf_counter()
-        *_, assembly = assemble(scenario_of(names, limit), checkpoint, estimator, profile)
+        try:
+            *_, assembly = assemble(scenario_of(names, limit), checkpoint, estimator, profile)
+        except Infeasible:
+            rows.append({"classes": list(classes), "limit_ms": limit, "made": False})
+            contents.append(b"")
+            continue
         took_s = time.perf_counter() - began
         assert isinstance(assembly, Assembly)
         contents.append(assembly.content)
@@ -82,6 +94,7 @@ def generated(options: argparse.Namespace, data: DataSet) -> list[dict[str, Any]
             {
                 "classes": list(classes),
                 "limit_ms": limit,
+                "made": True,
                 "predicted_ms": round(assembly.predicted.latency_ms, 4),
                 "measured_ms": round(assembly.measured.latency_ms, 4),
                 "predicted_accuracy": round(assembly.predicted.accuracy, 4),
@@ -89,9 +102,12 @@ def generated(options: argparse.Namespace, data: DataSet) -> list[dict[str, Any]
                 "test_accuracy": round(tested(assembly.content, data, classes), 4),
                 "took_s": round(took_s, 3),
                 "counts": [len(block) for block in on],
+                "tight_gates": tight_gates(names, estimator, profile),
             }
         )
     for row, content in zip(rows, contents, strict=True):
+        if not row["made"]:
+            continue
         again = measure_model(content, checkpoint.card.architecture.input, threads=profile.threads)
         row["measured_again_ms"] = round(again.latency_ms, 4)
         row["within_limit_again"] = again.latency_ms <= row["limit_ms"]
@@ -110,12 +126,27 @@ def class_sets(count: int, size: int, classes: int, seed: int) -> list[tuple[int
 
 
 def latency_limits(card: Any, profile: Profile, names: list[str], count: int, seed: int) -> list[float]:
-    """Return limits from just above the cheapest model's latency to the dense net's, evenly in the logarithm."""
-    least = least_cost(scenario_of(tuple(names), 1.0), card, profile).latency_ms
+    """Return limits from the tightest that can be met to the dense net's latency, evenly in the logarithm."""
+    low = needed_limits(least_cost(scenario_of(tuple(names), 1.0), card, profile), profile)["latency_ms"]
     dense = profile.latency.predict_ms([block.modules for block in card.architecture.blocks])
-    low, high = LOWEST * least, dense * (1 + profile.latency.margin)
+    low, high = low * (1 + RESERVES["latency_ms"]), dense * (1 + profile.latency.margin)
     steps = np.exp(np.linspace(np.log(low), np.log(high), count))
     return [round(float(limit), 4) for limit in np.random.default_rng(seed + 1).permutation(steps)]
+
+
+def tight_gates(names: tuple[str, ...], estimator: Estimator, profile: Profile) -> list[list[int]]:
+    """Return the modules that the class term at full weight chooses at a tight budget, among those it may choose."""
+    blocks = estimator.card.architecture.blocks
+    (values,) = estimator.utilities(names, TIGHT, PORTFOLIO[-1:])
+    architecture = estimator.card.architecture
+    gates = choose(np.concatenate(values), architecture, profile, TIGHT)
+    return [list(on) if block.task_wise else [] for on, block in zip(gates.active, blocks, strict=True)]
+
+
+def mean_overlap(rows: list[dict[str, Any]]) -> float:
+    """Return the mean Jaccard index of the tight gates over all pairs of class sets."""
+    found = [Gates(tuple(tuple(block) for block in row["tight_gates"])) for row in rows]
+    return round(statistics.mean(a.overlap(b) for a, b in combinations(found, 2)), 4)
 
 
 def scenario_of(names: tuple[str, ...], limit_ms: float) -> Scenario:
@@ -136,7 +167,9 @@ def tested(content: bytes, data: DataSet, classes: tuple[int, ...]) -> float:
 
 def add_scratch(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
     """Train every model's shape from scratch, several at a time."""
-    with ProcessPoolExecutor(options.processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.processes, context, torch.set_num_threads, (1,)) as pool:
+        rows = [row for row in rows if row["made"]]
         facts = [(row["counts"], row["classes"], options) for row in rows]
         for number, (row, accuracy) in enumerate(zip(rows, pool.map(_scratch, facts), strict=True), 1):
             row["scratch_accuracy"] = round(accuracy, 4)
@@ -155,12 +188,15 @@ def _scratch(facts: tuple[list[int], list[int], argparse.Namespace]) -> float:
 
 def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
     """Return means over all rows, and the rows."""
+    asked, rows = rows, [row for row in rows if row["made"]]
 
     def mean(name: str) -> float:
         return round(statistics.mean(row[name] for row in rows), 4)
 
     summary: dict[str, Any] = {
-        "sets": len(rows),
+        "sets": len(asked),
+        "made": len(rows),
+        "mean_overlap_of_tight_gates": mean_overlap(rows),
         "test_accuracy": mean("test_accuracy"),
         "within_limit": sum(row["measured_ms"] <= row["limit_ms"] for row in rows),
         "within_limit_again": sum(row["within_limit_again"] for row in rows),
@@ -181,7 +217,7 @@ def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str,
     }
     arguments["data"] = options.data.name
     arguments["cores"] = os.cpu_count()
-    return {"machine": describe_machine(), "arguments": arguments, "summary": summary, "rows": rows}
+    return {"machine": describe_machine(), "arguments": arguments, "summary": summary, "rows": asked}
 
 
 if __name__ == "__main__":
