@@ -8,6 +8,8 @@ from pathlib import Path
 from service.errors import SettingInvalid
 from supernet.card import CARD_FILE, Card, load_card
 
+WEIGHTS_FILE = "weights.safetensors"
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -29,7 +31,7 @@ def find_members(folders: Iterable[Path]) -> tuple[Member, ...]:
         folders: each a checkpoint or a folder of checkpoints.
 
     Raises:
-        CheckpointDamaged: a checkpoint is not whole.
+        CheckpointDamaged: a checkpoint is not whole, its Card included.
         SettingInvalid: two checkpoints have the same name.
     """
     found: dict[str, Member] = {}
@@ -44,7 +46,14 @@ def find_members(folders: Iterable[Path]) -> tuple[Member, ...]:
 
 
 def _checkpoints(folder: Path) -> Iterator[Path]:
-    if (folder / CARD_FILE).is_file():
+    if _is_checkpoint(folder):
         yield folder
     elif folder.is_dir():
-        yield from sorted(path for path in folder.iterdir() if (path / CARD_FILE).exists())
+        # Names that start with a dot are those of checkpoints that are still being written.
+        inside = (path for path in folder.iterdir() if not path.name.startswith("."))
+        yield from sorted(path for path in inside if _is_checkpoint(path))
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    """Return whether a folder is meant as a checkpoint: one that lost its Card must not go missing unseen."""
+    return (folder / CARD_FILE).exists() or (folder / WEIGHTS_FILE).exists()

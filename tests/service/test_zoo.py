@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from service import zoo
 from service.errors import SettingInvalid
 from service.zoo import find_members, shipped_zoo
+from supernet import checkpoint
 from supernet.errors import CheckpointDamaged
 from tests.service.making import write_member
 
@@ -32,5 +34,25 @@ def test_two_checkpoints_of_the_same_name_are_refused(tmp_path: Path) -> None:
         find_members([tmp_path / "x", tmp_path / "y"])
 
 
-def test_every_shipped_checkpoint_is_whole() -> None:
-    assert {member.folder.parent for member in find_members([shipped_zoo()])} <= {shipped_zoo()}
+@pytest.mark.parametrize("named", ["zoo", "zoo/a"])
+def test_a_checkpoint_without_its_card_is_damaged_and_not_passed_over(tmp_path: Path, named: str) -> None:
+    (write_member(tmp_path / "zoo" / "a") / "card.json").unlink()
+    with pytest.raises(CheckpointDamaged, match=r"card\.json cannot be read"):
+        find_members([tmp_path / named])
+
+
+def test_folders_whose_name_starts_with_a_dot_are_passed_over(tmp_path: Path) -> None:
+    write_member(tmp_path / "zoo" / "a", "anoraks")
+    (write_member(tmp_path / "zoo" / ".a-new") / "card.json").unlink()
+    write_member(tmp_path / "zoo" / ".a-old", "anoraks")
+    assert [member.card.name for member in find_members([tmp_path / "zoo"])] == ["anoraks"]
+
+
+def test_every_shipped_checkpoint_is_whole_and_fashion_is_among_them() -> None:
+    members = {member.card.name: member for member in find_members([shipped_zoo()])}
+    assert {"Sneaker", "Bag"} < set(members["fashion"].card.classes)
+    assert members["fashion"].folder == shipped_zoo() / "fashion"
+
+
+def test_the_weights_file_is_the_one_that_checkpoints_have() -> None:
+    assert zoo.WEIGHTS_FILE == checkpoint.WEIGHTS_FILE
