@@ -48,10 +48,11 @@ async def _download(artifact_id: str, request: Request) -> Response:
     if matches_etag(request, headers["ETag"]):
         kept = {name: headers[name] for name in ("ETag", "Cache-Control", "Repr-Digest")}
         return Response(status_code=304, headers=kept)
-    if request.method == "HEAD":
-        headers["Content-Length"] = str(stored.artifact.bytes)
-        return Response(headers=headers, media_type="application/octet-stream")
+    # Read for HEAD too: it must not promise a file that is lost.
     content = await run_in_threadpool(house.store.get, stored.artifact.sha256)
+    if request.method == "HEAD":
+        headers["Content-Length"] = str(len(content))
+        return Response(headers=headers, media_type="application/octet-stream")
     return Response(content, headers=headers, media_type="application/octet-stream")
 
 

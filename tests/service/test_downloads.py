@@ -71,3 +71,5 @@ def test_a_file_that_is_not_whole_is_never_delivered(
     response = ask(app, "GET", f"/artifacts/{artifact['id']}")
     assert (response.status_code, response.json()["code"]) == (503, "storage-unavailable")
     assert "retry-after" in response.headers
+    head = ask(app, "HEAD", f"/artifacts/{artifact['id']}")
+    assert (head.status_code, head.headers["retry-after"]) == (503, response.headers["retry-after"])
