@@ -69,13 +69,21 @@ def _make_a_model(client: httpx.Client, data_dir: Path, console: Console) -> int
     if job.get("state") != "succeeded":
         console.print_json(data=job)
         return 1
-    print_phases(console, [(phase["name"], phase["duration_ms"]) for phase in job["phases"]])
+    _print_phases(client, job, console)
     result = job["result"]
     print_limits(console, result["limits_check"], result["predicted"], result["measured"])
     path = _download(client, result["artifacts"][0], data_dir / "downloads")
     console.print(f"Downloaded to {path}")
     _classify_samples(path, console)
     return 0
+
+
+def _print_phases(client: httpx.Client, job: dict[str, Any], console: Console) -> None:
+    """Print the phases of the job that built the model: this one, or the one whose model was taken from the store."""
+    if job["reused_from"]:
+        console.print(f"An equal scenario was built before: this model is that of {job['reused_from']}.")
+        job = client.get(f"/jobs/{job['reused_from']}").raise_for_status().json()
+    print_phases(console, [(phase["name"], phase["duration_ms"]) for phase in job["phases"]])
 
 
 def _wait_until_ready(client: httpx.Client) -> None:
