@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from assembler.affinity import affinity_from, class_saliency
 from assembler.cost import cost_of
 from assembler.joint import choose, joint_sampler, straight_through
 from assembler.model import Assembler
@@ -12,7 +11,7 @@ from assembler.nominal import nominal_profile
 from supernet.gates import Gates, full_gates
 from supernet.train import held_out
 from tests.shapes import SMALL
-from tests.small import CLASSES, small_images, small_supernet
+from tests.small import CLASSES
 
 PROFILE = nominal_profile(SMALL)
 
@@ -71,14 +70,3 @@ def test_settled_samples_carry_no_gradients() -> None:
     sample = joint_sampler(assembler_of_opinions(), SMALL, PROFILE, len(CLASSES), learning=False)
     draw = np.random.default_rng(0)
     assert all(one.strengths is None for _ in range(20) for one in sample(draw, 0.9))
-
-
-def test_saliency_finds_the_module_that_a_class_needs() -> None:
-    supernet = small_supernet()
-    with torch.no_grad():
-        supernet.modular_blocks[2].project[:, 16:32] *= 20.0
-    saliency = class_saliency(supernet, small_images(12), networks=12, per_class=8)
-    worth, affinity = affinity_from(saliency)
-    assert saliency.shape == affinity.shape == (6, 11)
-    assert int(worth[7:].argmax()) == 1
-    assert float(affinity.mean(dim=0).abs().max()) < 1e-5

@@ -1,0 +1,53 @@
+"""What the assembler learns cannot run away, and the predictor knows confused pairs."""
+
+import torch
+
+from assembler.model import LEARNED_BOUND, Assembler, Predictor, pair_confusion
+from tests.shapes import SMALL
+
+
+def test_terms_stay_bounded_however_far_learning_goes() -> None:
+    torch.manual_seed(0)
+    assembler = Assembler(SMALL, 6)
+    torch.nn.init.normal_(assembler.saliency, 0.0, 0.5)
+    with torch.no_grad():
+        for parameter in assembler.parameters():
+            parameter.normal_(0.0, 1e4)
+    tasks = (torch.rand(50, 6) < 0.5).float()
+    tasks[:, 0] = 1.0
+    base, class_term = assembler(tasks, torch.rand(50, 1) * 0.9 + 0.05)
+    assert torch.allclose(base.square().mean(dim=1), torch.ones(50), atol=1e-3)
+    assert class_term.abs().max() <= assembler.saliency.abs().max() + 2 * LEARNED_BOUND
+
+
+def test_the_class_term_follows_the_saliency_of_the_classes_asked_for() -> None:
+    torch.manual_seed(0)
+    assembler = Assembler(SMALL, 6)
+    assembler.saliency[2, 8] = 2.0
+    tasks = torch.eye(6)
+    _, class_term = assembler(tasks, torch.full((6, 1), 0.1))
+    assert int(class_term[:, 8].argmax()) == 2
+    assert int(class_term[2].argmax()) == 8
+    both = torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]])
+    _, shared = assembler(both, torch.full((1, 1), 0.1))
+    assert 0 < shared[0, 8] < class_term[2, 8]
+
+
+def test_pairs_that_the_dense_net_confuses_are_known_to_the_predictor() -> None:
+    logits = torch.zeros(30, 3)
+    labels = torch.arange(30) % 3
+    logits[torch.arange(30), labels] = 8.0
+    logits[labels == 0, 1] = 8.0
+    confusion = pair_confusion(logits, labels)
+    assert torch.allclose(confusion.diagonal(), torch.zeros(3))
+    assert float(confusion[0, 1]) == 0.5
+    assert float(confusion[0, 2]) < 0.01
+
+
+def test_predicted_accuracy_is_a_share() -> None:
+    torch.manual_seed(0)
+    predictor = Predictor(SMALL, torch.full((6, 6), 0.1).fill_diagonal_(0.0))
+    tasks = torch.ones(4, 6)
+    found = predictor(tasks, torch.rand(4, 3), torch.tensor([[0.0], [1.0], [0.0], [1.0]]))
+    assert found.shape == (4, 1)
+    assert bool(((found > 0) & (found < 1)).all())

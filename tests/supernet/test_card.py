@@ -1,0 +1,34 @@
+"""A Card's digest follows what changes a model, and nothing else."""
+
+import pytest
+from pydantic import ValidationError
+
+from supernet.card import Card
+from tests.service.making import make_card
+from tests.shapes import SMALL
+
+CARD = make_card(files={"weights.safetensors": "0" * 64})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"files": {"weights.safetensors": "1" * 64}},
+        {"classes": ("bag", "coat")},
+        {"name": "other"},
+        {"architecture": SMALL.model_copy(update={"neck_channels": 48})},
+    ],
+)
+def test_the_digest_changes_with_what_changes_a_model(changed: dict[str, object]) -> None:
+    assert CARD.model_copy(update=changed).digest != CARD.digest
+
+
+def test_the_digest_stays_when_only_the_story_changes() -> None:
+    training = CARD.training.model_copy(update={"machine": "another"})
+    assert CARD.model_copy(update={"training": training}).digest == CARD.digest
+    assert Card.model_validate_json(CARD.model_dump_json()).digest == CARD.digest
+
+
+def test_an_architecture_without_blocks_is_refused() -> None:
+    with pytest.raises(ValidationError, match="blocks"):
+        Card.model_validate({**CARD.model_dump(), "architecture": {**SMALL.model_dump(), "blocks": ()}})
