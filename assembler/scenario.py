@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -20,6 +21,7 @@ MAX_CLASSES = 1000
 MAX_NAME = 200
 MAX_DEADLINE_S = 7 * 24 * 3600.0
 MAX_PROBLEMS = 20
+MAX_ITEMS = MAX_CLASSES + 1
 LARGEST = 1e9
 FORMATS = ("onnx",)
 PRECISIONS = ("fp32",)
@@ -109,6 +111,9 @@ class Scenario(Strict):
         return self
 
 
+FIELDS = frozenset({*Scenario.model_fields, *Task.model_fields, *Limits.model_fields})
+
+
 def parse_scenario(raw: bytes) -> Scenario:
     """Return the Scenario that a request's body holds.
 
@@ -125,10 +130,10 @@ def parse_scenario(raw: bytes) -> Scenario:
     if problems:
         raise _invalid(problems)
     try:
-        return Scenario.model_validate_json(json.dumps(document))
+        return Scenario.model_validate_json(json.dumps(_bounded(document)))
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        raise _invalid(tuple(_problem(detail) for detail in details)) from None
+        raise _invalid(tuple(_problem(detail) for detail in details[:MAX_PROBLEMS])) from None
 
 
 def resolve(scenario: Scenario, cards: Sequence[Card]) -> Card:
@@ -217,6 +222,20 @@ def _invalid(problems: tuple[FieldProblem, ...]) -> ScenarioInvalid:
     first = problems[0]
     detail = f"{first.pointer or 'the scenario'}: {first.detail}"
     return ScenarioInvalid(code, detail, problems[:MAX_PROBLEMS])
+
+
+def _bounded(value: Any) -> Any:
+    """Return a document with at most so many items in each list and object that their faults are quickly found.
+
+    What is left out stood where there were too many already; a field that scenarios know always stays.
+    """
+    if isinstance(value, list):
+        return [_bounded(one) for one in value[:MAX_ITEMS]]
+    if isinstance(value, dict):
+        kept = itertools.islice((name for name in value if name not in FIELDS), MAX_ITEMS)
+        names = {*kept, *(name for name in FIELDS if name in value)}
+        return {name: _bounded(one) for name, one in value.items() if name in names}
+    return value
 
 
 def _problem(error: ErrorDetails) -> FieldProblem:

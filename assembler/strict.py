@@ -3,13 +3,14 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from assembler.errors import FieldProblem, MalformedJson
 
 MAX_DEPTH = 32
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_INSIDE = (str, dict, list)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # Strings are skipped possessively, the unfinished ones too: the scan stays linear for every input.
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
@@ -37,16 +38,27 @@ def parse_json(raw: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise MalformedJson(f"the body is not UTF-8 (byte {error.start})") from None
     _check_depth(text)
+    repeated: list[_Repeated] = []
+
+    def check_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            found = _Repeated(found)
+            found.key = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+            repeated.append(found)
+        return found
+
     try:
         document = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_parse_int
+            text, object_pairs_hook=check_keys, parse_constant=_refuse_constant, parse_int=_parse_int
         )
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise MalformedJson(f"the body is not JSON ({error.msg}, {place})") from None
-    for at, value in walk(document):
-        if isinstance(value, _Repeated):
-            raise MalformedJson("the same key stands twice in one object", pointer(*at, value.key))
+    if repeated:
+        places = ((at, value) for at, value in walk(document) if isinstance(value, _Repeated))
+        at, first = next(places)
+        raise MalformedJson("the same key stands twice in one object", pointer(*at, first.key))
     return document
 
 
@@ -66,6 +78,8 @@ def pointer(*parts: str | int) -> str:
 
 def unsafe_strings(document: Any) -> tuple[FieldProblem, ...]:
     """Return a problem for every place with control characters (NUL included) or lone surrogates."""
+    if not _UNSAFE.search("".join(_strings(document))):
+        return ()
     found = []
     for at, value in walk(document):
         strings = value.keys() if isinstance(value, dict) else [value] if isinstance(value, str) else []
@@ -75,15 +89,33 @@ def unsafe_strings(document: Any) -> tuple[FieldProblem, ...]:
     return tuple(found)
 
 
-def walk(document: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Yield every value of a document of bounded depth with the keys and indices that lead to it."""
-    yield at, document
-    if isinstance(document, dict):
-        for key, value in document.items():
-            yield from walk(value, (*at, key))
-    elif isinstance(document, list):
-        for index, value in enumerate(document):
-            yield from walk(value, (*at, index))
+def walk(document: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield every object, list and string of a document with the keys and indices that lead to it, in order."""
+    left: list[tuple[tuple[str | int, ...], Any]] = [((), document)]
+    while left:
+        at, value = left.pop()
+        yield at, value
+        inside: Iterable[tuple[str | int, Any]] = ()
+        if isinstance(value, dict):
+            inside = value.items()
+        elif isinstance(value, list):
+            inside = enumerate(value)
+        found = [((*at, key), one) for key, one in inside if isinstance(one, _INSIDE)]
+        left.extend(reversed(found))
+
+
+def _strings(document: Any) -> Iterator[str]:
+    """Yield every key and string of a document, in any order: quicker than to walk it."""
+    left = [document]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            yield from value
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
 
 
 def _check_depth(text: str) -> None:
@@ -96,15 +128,6 @@ def _check_depth(text: str) -> None:
                 raise MalformedJson(f"objects and lists are nested deeper than {MAX_DEPTH}")
         elif token in ("]", "}"):
             depth -= 1
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    repeated = _Repeated(found)
-    repeated.key = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-    return repeated
 
 
 def _refuse_constant(name: str) -> Any:
