@@ -28,6 +28,13 @@ from benchmarks.machine import describe_machine
 
 READY_S = 180.0
 WARMUP = 3
+# Each limit as a share of the dense net's figure: the least is out of reach of many scenarios.
+REACH = {
+    "latency_ms": (0.15, 1.0),
+    "size_mb": (0.15, 1.0),
+    "memory_mb": (0.3, 1.2),
+    "accuracy_min": (0.85, 1.06),
+}
 
 
 def main() -> None:
@@ -42,16 +49,19 @@ def main() -> None:
         with serving(Path(folder)) as (_, first):
             pass
         with serving(Path(folder)) as (client, second):
-            drawn = scenarios(client, options.supernet, options.seed)
-            for wanted in [next(drawn) for _ in range(WARMUP)]:
-                generate(client, wanted)
+            drawn = scenarios(supernet_of(client, options.supernet), options.seed)
             checks = [check(client, next(drawn)) for _ in range(options.checks)]
-            models = [generate(client, next(drawn)) for _ in range(options.models)]
+            wanted = feasible(client, drawn)
+            for _ in range(WARMUP):
+                generate(client, next(wanted))
+            asked = [next(wanted) for _ in range(options.models)]
+            models = [generate(client, one) for one in asked]
     report = {
         "machine": describe_machine(),
         "start": {"first": first, "second": second},
         "check": {"count": len(checks), **quantiles([one["ms"] for one in checks], "ms")},
         "check_feasible": sum(one["feasible"] for one in checks),
+        "generate_asked": Counter(name for one in asked for name in asked_for(one)),
         "generate": {"count": len(models), **quantiles([one["s"] for one in models], "s")},
         "generate_ended": Counter(one["ended"] for one in models),
         "limits_met": sum(one["limits_met"] for one in models),
@@ -95,18 +105,40 @@ def wait_for(client: httpx.Client, path: str, began: float) -> float:
     raise SystemExit(f"{path} did not become 200 within {READY_S} s")
 
 
-def scenarios(client: httpx.Client, name: str, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield different scenarios: random classes, limits from just feasible to that of the dense net."""
+def supernet_of(client: httpx.Client, name: str) -> dict[str, Any]:
+    """Return what the service says of a supernet."""
+    (found,) = [one for one in client.get("/supernets").json()["supernets"] if one["name"] == name]
+    return dict(found)
+
+
+def scenarios(supernet: dict[str, Any], seed: int) -> Iterator[dict[str, Any]]:
+    """Yield different scenarios: random classes, one to three limits from out of reach to the dense net's figures.
+
+    One in four has an output for none of the classes.
+    """
     draw = random.Random(seed)
-    (supernet,) = [one for one in client.get("/supernets").json()["supernets"] if one["name"] == name]
-    dense = supernet["dense"]
+    dense, vocabulary = supernet["dense"], supernet["classes"]
     for number in count():
-        classes = draw.sample(supernet["classes"], draw.randint(2, len(supernet["classes"])))
-        task = {"kind": supernet["kind"], "classes": classes}
-        limits = {"latency_ms": dense["latency_ms"] * draw.uniform(0.25, 1.0)}
-        if number % 2:
-            limits["size_mb"] = dense["size_mb"] * draw.uniform(0.3, 1.0)
-        yield {"task": task, "limits": limits, "supernet": name, "name": f"scenario {number}"}
+        classes = draw.sample(vocabulary, draw.randint(2, len(vocabulary)))
+        other = number % 4 == 3 and len(classes) < len(vocabulary)
+        limits = {}
+        for name in draw.sample(sorted(REACH), draw.randint(1, 3)):
+            least, most = REACH[name]
+            limits[name] = dense[name.removesuffix("_min")] * draw.uniform(least, most)
+        if "accuracy_min" in limits:
+            limits["accuracy_min"] = min(limits["accuracy_min"], 0.999)
+        task = {"kind": supernet["kind"], "classes": classes, "other": other}
+        yield {"task": task, "limits": limits, "supernet": supernet["name"], "name": f"scenario {number}"}
+
+
+def feasible(client: httpx.Client, drawn: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield those scenarios that can be met, by the service's own check."""
+    return (wanted for wanted in drawn if check(client, wanted)["feasible"])
+
+
+def asked_for(wanted: dict[str, Any]) -> list[str]:
+    """Return the limits of a scenario, and ``other`` where it has that output."""
+    return [*wanted["limits"], *(["other"] if wanted["task"]["other"] else [])]
 
 
 def check(client: httpx.Client, wanted: dict[str, Any]) -> dict[str, Any]:
