@@ -41,7 +41,11 @@ from supernet.gates import Gates
 from supernet.train import held_out
 
 ZOO = Path(__file__).parents[1] / "supernet" / "zoo"
-TIGHT = 0.1  # share of the dense net's cost at which the gates of different class sets are compared
+BUDGETS = (
+    0.1,
+    0.2,
+    0.4,
+)  # shares of the dense net's cost at which the gates of different class sets are compared
 
 
 def main() -> None:
@@ -102,7 +106,7 @@ def generated(options: argparse.Namespace, data: DataSet) -> list[dict[str, Any]
                 "test_accuracy": round(tested(assembly.content, data, classes), 4),
                 "took_s": round(took_s, 3),
                 "counts": [len(block) for block in on],
-                "tight_gates": tight_gates(names, estimator, profile),
+                "gates": {budget: task_gates(names, estimator, profile, budget) for budget in BUDGETS},
             }
         )
     for row, content in zip(rows, contents, strict=True):
@@ -134,18 +138,20 @@ def latency_limits(card: Any, profile: Profile, names: list[str], count: int, se
     return [round(float(limit), 4) for limit in np.random.default_rng(seed + 1).permutation(steps)]
 
 
-def tight_gates(names: tuple[str, ...], estimator: Estimator, profile: Profile) -> list[list[int]]:
-    """Return the modules that the class term at full weight chooses at a tight budget, among those it may choose."""
+def task_gates(
+    names: tuple[str, ...], estimator: Estimator, profile: Profile, budget: float
+) -> list[list[int]]:
+    """Return the modules that the class term at full weight chooses within a budget, among those it may choose."""
     blocks = estimator.card.architecture.blocks
-    (values,) = estimator.utilities(names, TIGHT, PORTFOLIO[-1:])
+    (values,) = estimator.utilities(names, budget, PORTFOLIO[-1:])
     architecture = estimator.card.architecture
-    gates = choose(np.concatenate(values), architecture, profile, TIGHT)
+    gates = choose(np.concatenate(values), architecture, profile, budget)
     return [list(on) if block.task_wise else [] for on, block in zip(gates.active, blocks, strict=True)]
 
 
-def mean_overlap(rows: list[dict[str, Any]]) -> float:
-    """Return the mean Jaccard index of the tight gates over all pairs of class sets."""
-    found = [Gates(tuple(tuple(block) for block in row["tight_gates"])) for row in rows]
+def mean_overlap(rows: list[dict[str, Any]], budget: float) -> float:
+    """Return the mean Jaccard index of the task's gates over all pairs of class sets."""
+    found = [Gates(tuple(tuple(block) for block in row["gates"][budget])) for row in rows]
     return round(statistics.mean(a.overlap(b) for a, b in combinations(found, 2)), 4)
 
 
@@ -196,7 +202,7 @@ def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str,
     summary: dict[str, Any] = {
         "sets": len(asked),
         "made": len(rows),
-        "mean_overlap_of_tight_gates": mean_overlap(rows),
+        "mean_overlap_of_gates": {budget: mean_overlap(rows, budget) for budget in BUDGETS},
         "test_accuracy": mean("test_accuracy"),
         "within_limit": sum(row["measured_ms"] <= row["limit_ms"] for row in rows),
         "within_limit_again": sum(row["within_limit_again"] for row in rows),
