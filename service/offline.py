@@ -99,12 +99,13 @@ def train(
 @ending
 def measure(data_dir: DataDir = None) -> int:
     """Measure this machine for every supernet at hand, also where that was done before."""
-    from assembler.device import Profile, save_profile
+    from assembler.device import Profile, check_writable, save_profile
     from assembler.measure import measure_device
     from service.settings import read_settings
     from service.zoo import find_members, shipped_zoo
 
     settings = read_settings(data_dir=data_dir)
+    check_writable(settings.data_dir)
     for member in find_members((shipped_zoo(), *settings.supernets)):
         for step in measure_device(member.card):
             if isinstance(step, Profile):
