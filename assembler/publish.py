@@ -37,7 +37,7 @@ class Publication:
     name: str
     source: DataSource
     command: str
-    calibration_per_class: int = 400
+    calibration_per_class: int = 520
     validation_per_class: int = 150
 
 

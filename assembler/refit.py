@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from assembler.subnet import Array
 
-PULL = 1e-3
+PULL = 3e-3
 STEPS = 60
 
 
