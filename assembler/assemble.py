@@ -11,8 +11,8 @@ from assembler.candidate import Candidate, cores, cut, finish, screen
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
-from assembler.estimate import diagnose, needed_limits, too_inaccurate, too_slow
-from assembler.images import TaskImages, first, task_images
+from assembler.estimate import diagnose, missed_when_measured, needed_limits, too_inaccurate
+from assembler.images import TaskImages, task_images
 from assembler.manifest import manifest_of, metadata_of
 from assembler.measure import ModelMeasurement, measure_model
 from assembler.propose import Estimator, Proposal, caps_of, least_cost, propose
@@ -23,7 +23,6 @@ from supernet.card import Card
 from supernet.checkpoint import Checkpoint
 from supernet.model import Supernet
 
-VERIFIED_IMAGES = 64
 RETRIES = 3
 # A figure measured again may be a little higher: models are cut for a little less than the limit, and one that
 # only just keeps to it is taken when nothing better was found.
@@ -73,7 +72,7 @@ def assemble(
         content = build(best.subnet, image, metadata_of(scenario, card))
         onnx.checker.check_model(onnx.load_from_string(content))
         yield Phase("verifying")
-        verify(content, best, checkpoint.supernet, first(images.validation, VERIFIED_IMAGES))
+        accuracy = verify(content, best, checkpoint.supernet, images.validation)
         yield Phase("measuring")
         measurement = measure_model(
             content, image, threads=profile.threads, percentile=scenario.limits.latency_percentile
@@ -85,7 +84,8 @@ def assemble(
         if not proposals:
             break
         caps = tighter
-    assembly = _assembly(scenario, card, profile, best, proposal.predicted, content, measurement)
+    measured = _measured(content, measurement, accuracy, len(images.validation), scenario.limits)
+    assembly = _assembly(scenario, card, profile, best, proposal.predicted, content, measured)
     if not assembly.limits_met and not nearest:
         raise Infeasible(_missed(scenario, estimator, profile, assembly))
     yield assembly
@@ -138,6 +138,19 @@ def _tightened(caps: Caps, limits: Limits, measurement: ModelMeasurement) -> Cap
     return replace(caps, **changed)
 
 
+def _measured(
+    content: bytes, measurement: ModelMeasurement, accuracy: float, samples: int, limits: Limits
+) -> Measured:
+    return Measured(
+        latency_ms=measurement.latency_ms,
+        latency_percentile=limits.latency_percentile,
+        memory_mb=measurement.memory_mb,
+        size_mb=len(content) / MEGABYTE,
+        accuracy=accuracy,
+        samples=samples,
+    )
+
+
 def _assembly(
     scenario: Scenario,
     card: Card,
@@ -145,17 +158,9 @@ def _assembly(
     best: Candidate,
     predicted: Predicted,
     content: bytes,
-    measurement: ModelMeasurement,
+    measured: Measured,
 ) -> Assembly:
     artifact = address(content, format=scenario.format, precision=scenario.precision)
-    measured = Measured(
-        latency_ms=measurement.latency_ms,
-        latency_percentile=scenario.limits.latency_percentile,
-        memory_mb=measurement.memory_mb,
-        size_mb=len(content) / MEGABYTE,
-        accuracy=best.accuracy,
-        samples=best.samples,
-    )
     checks = limits_check(scenario.limits, measured)
     manifest = manifest_of(scenario, card, profile, best.gates, artifact, (predicted, measured, checks))
     return Assembly(content, artifact, manifest, predicted, measured, checks)
@@ -180,7 +185,8 @@ def _missed(scenario: Scenario, estimator: Estimator, profile: Profile, assembly
         size_mb=measured.size_mb,
         accuracy=measured.accuracy,
     )
-    missed = {c.limit: c.requested for c in assembly.limits_check if not c.met and c.limit != "accuracy_min"}
-    if missed:
-        return too_slow(figures, missed)
-    return too_inaccurate(scenario, estimator, profile, figures)
+    missed = tuple(check.limit for check in assembly.limits_check if not check.met)
+    if missed == ("accuracy_min",):
+        hope = assembly.predicted.accuracy - measured.accuracy
+        return too_inaccurate(scenario, estimator, profile, figures, hope=hope)
+    return missed_when_measured(figures, missed)

@@ -43,13 +43,12 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A finished network, what it was cut out with, and its accuracy on ``samples`` validation images."""
+    """A finished network, what it was cut out with, and its accuracy on some validation images."""
 
     gates: Gates
     statistics: Statistics
     subnet: Subnet
     accuracy: float
-    samples: int
 
 
 def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Cut:
@@ -70,7 +69,7 @@ def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Cut:
 def screen(found: Cut, images: TaskImages) -> float:
     """Return the cross-entropy of a network with the supernet's head on a few validation images."""
     few = first(images.validation, SCREENED_IMAGES)
-    logits = features(found.session, few.images) @ found.subnet.head_weight.T + found.subnet.head_bias
+    logits = run_all(found.session, few.images) @ found.subnet.head_weight.T + found.subnet.head_bias
     peak = logits.max(axis=1, keepdims=True)
     normaliser = peak[:, 0] + np.log(np.exp(logits - peak).sum(axis=1))
     return float((normaliser - logits[np.arange(len(few)), few.labels]).mean())
@@ -86,8 +85,8 @@ def finish(found: Cut, architecture: Architecture, images: TaskImages) -> Candid
         found.subnet, found.session, first(images.fit, most), first(images.held_back, most // 4)
     )
     validation = first(images.validation, most)
-    accuracy = head_accuracy(features(found.session, validation.images), validation.labels, subnet)
-    return Candidate(found.gates, found.statistics, subnet, accuracy, len(validation))
+    accuracy = head_accuracy(run_all(found.session, validation.images), validation.labels, subnet)
+    return Candidate(found.gates, found.statistics, subnet, accuracy)
 
 
 def features_session(subnet: Subnet, image: ImageInput) -> onnxruntime.InferenceSession:
@@ -98,8 +97,8 @@ def features_session(subnet: Subnet, image: ImageInput) -> onnxruntime.Inference
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def features(session: onnxruntime.InferenceSession, images: npt.NDArray[np.uint8]) -> Array:
-    """Return the features of images, N x F, every core taking its share."""
+def run_all(session: onnxruntime.InferenceSession, images: npt.NDArray[np.uint8]) -> Array:
+    """Return what a network says of images, N x its width, every core taking its share."""
 
     def part(start: int) -> Array:
         found: Array = session.run(None, {INPUT_NAME: images[start : start + CHUNK].astype(np.float32)})[0]
@@ -130,9 +129,9 @@ def _refitted(subnet: Subnet, session: onnxruntime.InferenceSession, fit: Split,
     """Return the network with a head fitted for the task where that is better on images kept back."""
     if len(np.unique(fit.labels)) < len(subnet.head_bias):
         return subnet
-    known = features(session, fit.images)
+    known = run_all(session, fit.images)
     refitted = subnet.with_head(*refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias))
-    unseen = features(session, held_back.images)
+    unseen = run_all(session, held_back.images)
     before, after = (head_accuracy(unseen, held_back.labels, net) for net in (subnet, refitted))
     return refitted if after > before else subnet
 

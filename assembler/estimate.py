@@ -1,6 +1,7 @@
 """Estimate: what a scenario would give, or why it cannot be met and what comes nearest; without torch."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from supernet.gates import full_gates
 # Tries to find how far limits must widen: the whole way, then halves.
 WIDENINGS = 5
 MEASURED_RESERVE = 0.1
-RESERVES = {"latency_ms": 0.1, "memory_mb": 0.05}
+RESERVES = {"latency_ms": 0.1, "memory_mb": 0.02}
 ACCURACY = "/limits/accuracy_min"
 
 
@@ -73,7 +74,9 @@ def _too_tight(
     )
 
 
-def too_inaccurate(scenario: Scenario, estimator: Estimator, profile: Profile, best: Predicted) -> Diagnosis:
+def too_inaccurate(
+    scenario: Scenario, estimator: Estimator, profile: Profile, best: Predicted, *, hope: float = 0.0
+) -> Diagnosis:
     """Return the diagnosis of an accuracy floor that the other limits leave out of reach.
 
     Args:
@@ -81,9 +84,10 @@ def too_inaccurate(scenario: Scenario, estimator: Estimator, profile: Profile, b
         estimator: of the checkpoint.
         profile: of the device.
         best: figures of the most accurate model within the other limits.
+        hope: by how much the prediction was too high where that was measured; others are taken to be as well.
     """
     nearest = [Change(change={ACCURACY: _round_down(best.accuracy)}, predicted=best)]
-    wider = _widened(scenario, estimator, profile, scenario.limits.accuracy_min or 0.0)
+    wider = _widened(scenario, estimator, profile, (scenario.limits.accuracy_min or 0.0) + max(0.0, hope))
     if wider is not None and wider.predicted.accuracy > best.accuracy:
         nearest.append(wider)
     return Diagnosis(feasible=False, binding=("accuracy_min",), best_possible=best, nearest=tuple(nearest))
@@ -113,7 +117,7 @@ def _widened(scenario: Scenario, estimator: Estimator, profile: Profile, floor: 
     return found if limits else None
 
 
-def too_slow(measured: Predicted, limits: dict[str, float]) -> Diagnosis:
+def missed_when_measured(measured: Predicted, limits: Sequence[str]) -> Diagnosis:
     """Return the diagnosis of limits that the prediction met but the measurement did not.
 
     Args:
@@ -121,8 +125,12 @@ def too_slow(measured: Predicted, limits: dict[str, float]) -> Diagnosis:
         limits: those it missed.
     """
     change: dict[str, Any] = {
-        f"/limits/{name}": _round_up(getattr(measured, name) * (1 + MEASURED_RESERVE)) for name in limits
+        f"/limits/{name}": _round_up(getattr(measured, name) * (1 + MEASURED_RESERVE))
+        for name in limits
+        if name != "accuracy_min"
     }
+    if "accuracy_min" in limits:
+        change[ACCURACY] = _round_down(measured.accuracy)
     nearest = (Change(change=change, predicted=measured),)
     return Diagnosis(feasible=False, binding=tuple(limits), best_possible=measured, nearest=nearest)
 

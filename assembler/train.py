@@ -216,7 +216,7 @@ def _phase(
             if rank:
                 continue
             losses.append(loss)
-            if run.step % LOG_EVERY == 0:
+            if run.step % min(LOG_EVERY, max(1, total // 20)) == 0:
                 _log(setup, run, phase, total, float(np.mean(losses)))
                 losses = []
             if time.monotonic() - saved > SAVE_EVERY_S:

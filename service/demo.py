@@ -73,7 +73,7 @@ def _make_a_model(client: httpx.Client, data_dir: Path, console: Console) -> int
     result = job["result"]
     print_limits(console, result["limits_check"], result["predicted"], result["measured"])
     path = _download(client, result["artifacts"][0], data_dir / "downloads")
-    console.print(f"Downloaded to {path}")
+    console.print(f"Downloaded to {path}", soft_wrap=True)
     _classify_samples(path, console)
     return 0
 

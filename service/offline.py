@@ -49,7 +49,7 @@ def train(
     import torch
 
     from assembler.publish import Publication, publish
-    from assembler.train import Setup
+    from assembler.train import STATE_FILE, Setup
     from assembler.train import train as run_training
     from supernet.card import DataSource
     from supernet.checkpoint import check_place
@@ -81,6 +81,8 @@ def train(
         device=chosen,
         pairs=pairs,
     )
+    if (setup.work / STATE_FILE).exists():
+        print(f"continuing the run in {setup.work}; remove that folder to start anew")
     trained = _with_progress(run_training(setup))
     if trained is None:
         print(f"stopped; the same command goes on (its state is in {setup.work})")
@@ -146,8 +148,8 @@ def generate(
 
     console = Console()
     raw = sys.stdin.buffer.read() if scenario == "-" else _read(Path(scenario))
-    if out.resolve() == Path(scenario).resolve():
-        raise typer.BadParameter("would overwrite the scenario", param_hint="--out")
+    if not out.name or out.is_dir() or out.resolve() == Path(scenario).resolve():
+        raise typer.BadParameter("must name a file, and not the scenario", param_hint="--out")
     asked = parse_scenario(raw)
     builder = load_builder(read_settings(data_dir=data_dir))
     print_scenario(console, asked.model_dump(mode="json", exclude_none=True))
@@ -173,6 +175,8 @@ def generate(
         assembly.predicted.model_dump(),
         assembly.measured.model_dump(),
     )
+    if not assembly.limits_met:
+        print("not all limits are met: this is the nearest, as on_infeasible asks for")
     write_whole(out, assembly.content)
     manifest = out.with_name(f"{out.name}.manifest.json")
     write_whole(manifest, (json.dumps(assembly.manifest, indent=2) + "\n").encode())

@@ -179,7 +179,7 @@ class Worker:
         progress.end(succeeded=False)
         found = job_problem(error, job_id=job.id, request_id=job.request_id)
         if found["fault"] == "service":
-            log.error("job %s failed", job.id, exc_info=error)
+            log.error("job %s failed: %s", job.id, error, exc_info=not isinstance(error, Refused))
         with writing(self._engine) as connection:
             move(
                 connection,

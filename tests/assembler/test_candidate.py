@@ -27,7 +27,6 @@ def made(gates: Gates, supernet: Supernet, images: TaskImages) -> Candidate:
 def test_a_refitted_head_is_better_than_the_supernets_random_one() -> None:
     candidate = made(full_gates(SMALL), small_supernet(), images_for(*CLASSES))
     assert candidate.accuracy > 0.5
-    assert candidate.samples == len(VALIDATION)
     assert candidate.subnet.head_weight.shape == (6, 32)
 
 
