@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,18 +27,26 @@ log = logging.getLogger(__name__)
 class Supervisor(threading.Thread):
     """Keeps one worker process running until it is stopped."""
 
-    def __init__(self, engine: Engine, command: Sequence[str], on_unusable: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        command: Sequence[str],
+        on_unusable: Callable[[], None],
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         """Prepare to supervise.
 
         Args:
             engine: where a dead worker's jobs are taken back.
             command: starts a worker; ``--worker-id ID`` is added.
             on_unusable: called when the worker says that it can never work here.
+            environment: of the worker.
         """
         super().__init__(name="supervisor", daemon=True)
         self._engine = engine
         self._command = tuple(command)
         self._on_unusable = on_unusable
+        self._environment = dict(environment)
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._worker = ""
@@ -91,7 +99,7 @@ class Supervisor(threading.Thread):
             self._worker = worker
             # The pipe is never written to: its end tells the worker that this process is gone.
             self._process = subprocess.Popen(
-                [*self._command, "--worker-id", worker], stdin=subprocess.PIPE, env=dict(os.environ)
+                [*self._command, "--worker-id", worker], stdin=subprocess.PIPE, env=self._environment
             )
             return self._process
 
