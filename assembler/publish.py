@@ -21,24 +21,25 @@ from supernet.checkpoint import (
     save_checkpoint,
     weights_bytes,
 )
-from supernet.data import Split
+from supernet.data import DataSet, Split
 from supernet.evaluate import logits_of
 from supernet.gates import full_gates
 from supernet.model import Supernet
 from supernet.task import Kind
 
 DENSE_CALIBRATION = 100
+MOST_VALIDATION = 150
+SAMPLED_IMAGES = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What the Card says beyond the run itself, and how many images of each class go with the weights."""
+    """What the Card says beyond the run itself, and how large the images that go with the weights may be."""
 
     name: str
     source: DataSource
     command: str
-    calibration_per_class: int = 520
-    validation_per_class: int = 150
+    images_bytes: int = 3_200_000
 
 
 def publish(setup: Setup, trained: Trained, publication: Publication, folder: Path) -> Card:
@@ -51,8 +52,9 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
         folder: is replaced only when the new checkpoint is complete.
     """
     seed = setup.recipe.seed
-    calibration = setup.data.train.balanced(publication.calibration_per_class, seed)
-    validation = setup.data.val.balanced(publication.validation_per_class, seed)
+    to_calibrate, to_validate = images_per_class(setup.data, publication.images_bytes)
+    calibration = setup.data.train.balanced(to_calibrate, seed)
+    validation = setup.data.val.balanced(to_validate, seed)
     files = {
         WEIGHTS_FILE: weights_bytes(trained.supernet),
         ASSEMBLER_FILE: build_assembler(trained.assembler),
@@ -78,6 +80,19 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
     )
     save_checkpoint(folder, card, files)
     return card
+
+
+def images_per_class(data: DataSet, budget_bytes: int) -> tuple[int, int]:
+    """Return how many images of each class to calibrate and to validate on fit into so many compressed bytes.
+
+    At least 16 and 8. A head gains most from many images to fit, so that those take most of the room.
+    """
+    classes = len(data.classes)
+    sample = data.train.balanced(max(1, SAMPLED_IMAGES // classes), seed=0)
+    each = len(images_bytes(sample, sample)) / (2 * len(sample))
+    room = int(budget_bytes / each / classes)
+    to_validate = min(MOST_VALIDATION, max(8, room // 5))
+    return max(16, room - to_validate), to_validate
 
 
 def _figures(trained: Trained, supernet: Supernet, calibration: Split, test: Split) -> Figures:

@@ -41,7 +41,7 @@ def test_a_run_ends_in_a_checkpoint_that_can_be_asked(tmp_path: Path) -> None:
     assert trained.assembler.affinity.abs().max() > 0.1
     source = DataSource(name="stripes", licence="MIT", credit="")
     card = publish(
-        small_setup(tmp_path), trained, Publication("stripes", source, "train", 20, 10), tmp_path / "stripes"
+        small_setup(tmp_path), trained, Publication("stripes", source, "train"), tmp_path / "stripes"
     )
     assert load_card(tmp_path / "stripes") == card
     assert 0.0 <= card.figures.predictor_error <= 1.0
