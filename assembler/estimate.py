@@ -14,7 +14,7 @@ from supernet.card import Card
 from supernet.gates import full_gates
 
 # Tries to find how far limits must widen: the whole way, then halves.
-WIDENINGS = 5
+WIDENINGS = 4
 MEASURED_RESERVE = 0.1
 RESERVES = {"latency_ms": 0.1, "memory_mb": 0.02}
 ACCURACY = "/limits/accuracy_min"
@@ -106,7 +106,8 @@ def _widened(scenario: Scenario, estimator: Estimator, profile: Profile, floor: 
     for _ in range(WIDENINGS):
         part = high if found is None else (low + high) / 2
         caps = {name: _round_up(start * (end / start) ** part) for name, (start, end) in limits.items()}
-        best = propose(scenario, estimator, profile, replace(caps_of(scenario.limits), **caps))[0].predicted
+        wider = replace(caps_of(scenario.limits), **caps)
+        best = propose(scenario, estimator, profile, wider, levels=())[0].predicted
         if best.accuracy >= floor:
             found = Change(change={f"/limits/{name}": value for name, value in caps.items()}, predicted=best)
             high = part

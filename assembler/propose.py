@@ -121,7 +121,11 @@ def budget_of(caps: Caps, scenario: Scenario, card: Card, profile: Profile) -> f
 
 
 def propose(
-    scenario: Scenario, estimator: Estimator, profile: Profile, caps: Caps | None = None
+    scenario: Scenario,
+    estimator: Estimator,
+    profile: Profile,
+    caps: Caps | None = None,
+    levels: Sequence[float] = LEVELS,
 ) -> tuple[Proposal, ...]:
     """Return the different Gates that the portfolio gives, best predicted accuracy first; empty if nothing fits.
 
@@ -133,11 +137,12 @@ def propose(
         estimator: of the checkpoint.
         profile: of the device.
         caps: instead of the scenario's limits.
+        levels: shares of the dense net's cost at which a smaller model is looked at too.
     """
     kept = caps_of(scenario.limits) if caps is None else caps
     budget = budget_of(kept, scenario, estimator.card, profile)
     found = _portfolio(scenario, estimator, profile, kept, budget)
-    for level in [level for level in LEVELS if level < budget]:
+    for level in [level for level in levels if level < budget]:
         for proposal in _portfolio(scenario, estimator, profile, kept, level, PORTFOLIO[:1], at_level=True):
             if proposal.predicted.accuracy > found[0].predicted.accuracy:
                 found = (proposal, *found[: len(PORTFOLIO) - 1])
