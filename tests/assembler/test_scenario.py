@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from assembler.errors import MalformedJson, ScenarioInvalid
 from assembler.scenario import OnInfeasible, Scenario, parse_scenario, resolve, scenario_digest
-from supernet.card import Architecture, Block, Card, DataSource, Figures, ImageInput, Stem, Training
-from supernet.task import Kind
+from supernet.card import Card
+from tests.service.making import make_card
 
 BODY: dict[str, Any] = {
     "task": {"kind": "classification", "classes": ["sneaker", "bag", "coat"], "other": False},
@@ -33,30 +33,6 @@ BODY: dict[str, Any] = {
     "name": "dock 3",
     "labels": {"site": "rotterdam"},
 }
-
-
-def make_card(name: str, classes: tuple[str, ...]) -> Card:
-    image = ImageInput(channels=1, height=28, width=28, mean=(0.0,), std=(255.0,))
-    block = Block(
-        name="b0", modules=2, kernel=3, stride=1, in_channels=8, out_channels=8, height=14, width=14
-    )
-    stem = Stem(channels=8, kernel=3, stride=2)
-    return Card(
-        name=name,
-        kind=Kind.CLASSIFICATION,
-        classes=classes,
-        architecture=Architecture(input=image, stem=stem, blocks=(block,), neck_channels=16),
-        data=DataSource(name="none", licence="MIT", credit="nobody"),
-        training=Training(command="none", seed=0, epochs=0, duration_s=0, machine="none", versions={}),
-        figures=Figures(
-            dense_accuracy=0.5,
-            dense_accuracy_by_class=(0.5,) * len(classes),
-            test_images=0,
-            predictor_error=0,
-            predictor_pairs=0,
-        ),
-        files={},
-    )
 
 
 SHOES = make_card("shoes", ("sneaker", "boot", "sandal"))
