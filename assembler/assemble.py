@@ -15,9 +15,10 @@ from assembler.estimate import diagnose, missed_when_measured, needed_limits, to
 from assembler.images import TaskImages, task_images
 from assembler.manifest import manifest_of, metadata_of
 from assembler.measure import ModelMeasurement, measure_model
-from assembler.propose import Estimator, Proposal, caps_of, least_cost, propose
+from assembler.propose import Estimator, Proposal, caps_of, least_cost, outputs_of, propose
 from assembler.scenario import Limits, OnInfeasible, Scenario
 from assembler.search import Caps
+from assembler.subnet import random_subnet
 from assembler.verify import verify
 from supernet.card import Card
 from supernet.checkpoint import Checkpoint
@@ -42,8 +43,10 @@ def assemble(
 ) -> Iterator[Phase | Assembly]:
     """Yield every Phase as it begins, then the Assembly.
 
-    The model is measured where it is made; one that turns out slower or larger in memory than allowed is cut
-    again under tighter limits, up to three times.
+    Shapes are chosen as if the profile foretold their latency without error, and timed before anything is cut out
+    (latency does not depend on weights): a model may use its limit up, and what is too slow never costs more than
+    its timing. The finished file is measured in any case; one that turns out slower or larger in memory than
+    allowed is cut again under tighter limits. Both happen up to three times.
 
     Args:
         scenario: resolved: its classes are in the checkpoint's vocabulary.
@@ -62,8 +65,8 @@ def assemble(
     diagnosis = diagnose(scenario, card, estimator, profile)
     if diagnosis is not None and "accuracy_min" not in diagnosis.binding and not nearest:
         raise Infeasible(diagnosis)
-    caps = _reachable(scenario, card, profile)
-    proposals = propose(scenario, estimator, profile, caps)
+    caps = _hopeful(_reachable(scenario, card, profile), profile)
+    proposals, caps = _in_time(scenario, estimator, profile, caps)
     images = task_images(scenario.task, card.classes, checkpoint.calibration, checkpoint.validation)
     for attempt in range(RETRIES + 1):
         yield Phase("calibrating")
@@ -79,11 +82,10 @@ def assemble(
         )
         if _fits(scenario.limits, measurement) or attempt == RETRIES:
             break
-        tighter = _tightened(caps, scenario.limits, measurement)
-        proposals = propose(scenario, estimator, profile, tighter)
+        caps = _tightened(caps, scenario.limits, measurement)
+        proposals, caps = _in_time(scenario, estimator, profile, caps)
         if not proposals:
             break
-        caps = tighter
     measured = _measured(content, measurement, accuracy, len(images.validation), scenario.limits)
     assembly = _assembly(scenario, card, profile, best, proposal.predicted, content, measured)
     if not assembly.limits_met and not nearest:
@@ -100,6 +102,52 @@ def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:
     return replace(
         caps, **{name: max(reserved[name], least) for name, least in needed.items() if name in limits}
     )
+
+
+def _hopeful(caps: Caps, profile: Profile) -> Caps:
+    """Raise the cap on latency by what the search takes off for the error of the profile."""
+    if caps.latency_ms is None:
+        return caps
+    return replace(caps, latency_ms=caps.latency_ms * (1 + profile.latency.margin))
+
+
+def _in_time(
+    scenario: Scenario, estimator: Estimator, profile: Profile, caps: Caps
+) -> tuple[tuple[Proposal, ...], Caps]:
+    """Return the proposals that keep to the limit on latency as timed, and the caps that gave them.
+
+    Where none does, caps are tightened until one does or the tries end; the last proposals are returned then,
+    and none where the caps leave nothing.
+    """
+    proposals = propose(scenario, estimator, profile, caps)
+    if scenario.limits.latency_ms is None or not proposals:
+        return proposals, caps
+    for _ in range(RETRIES):
+        timed = _timed(proposals, scenario, estimator.card, profile)
+        if in_time := tuple(p for p in proposals if _fits(scenario.limits, timed[p.gates.counts])):
+            return in_time, caps
+        quickest = min(timed.values(), key=lambda measurement: measurement.latency_ms)
+        tighter = _tightened(caps, scenario.limits, quickest)
+        if not (found := propose(scenario, estimator, profile, tighter)):
+            break
+        proposals, caps = found, tighter
+    return proposals, caps
+
+
+def _timed(
+    proposals: tuple[Proposal, ...], scenario: Scenario, card: Card, profile: Profile
+) -> dict[tuple[int, ...], ModelMeasurement]:
+    """Run nets of the proposals' shapes with random weights; return what each shape took."""
+    image, percentile = card.architecture.input, scenario.limits.latency_percentile
+    return {
+        counts: measure_model(
+            build(random_subnet(card.architecture, counts, outputs_of(scenario)), image),
+            image,
+            threads=profile.threads,
+            percentile=percentile,
+        )
+        for counts in {proposal.gates.counts for proposal in proposals}
+    }
 
 
 def _best(
