@@ -69,14 +69,13 @@ def class_saliency(
     return total / seen.clamp(min=1)
 
 
-def affinity_from(saliency: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a module's worth to all classes, M, and its affinity to each, K x M: logarithms, standardised.
+def affinity_from(saliency: Tensor) -> Tensor:
+    """Return a module's affinity to each class, K x M: logarithms above those of all classes, standardised.
 
     Args:
         saliency: K x M, >= 0.
     """
     floor = saliency[saliency > 0].quantile(0.01) if bool((saliency > 0).any()) else torch.tensor(1.0)
     logarithm = torch.log(saliency.clamp(min=float(floor)))
-    worth = logarithm.mean(dim=0)
-    affinity = logarithm - worth
-    return worth - worth.mean(), AFFINITY_SPREAD * affinity / affinity.std().clamp(min=1e-6)
+    affinity = logarithm - logarithm.mean(dim=0)
+    return AFFINITY_SPREAD * affinity / affinity.std().clamp(min=1e-6)

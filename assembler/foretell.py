@@ -17,7 +17,6 @@ from assembler.joint import choose
 from assembler.model import Assembler, Predictor, pair_confusion
 from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, utilities
 from supernet.data import DataSet
-from supernet.elastic import random_budget
 from supernet.evaluate import logits_of
 from supernet.gates import full_gates
 from supernet.model import Supernet
@@ -27,6 +26,7 @@ from supernet.train import held_out, random_task
 FITTED_PER_CLASS, SCORED_PER_CLASS = 100, 150
 UNSEEN_SHARE = 0.2
 OTHER_SHARE = 0.25
+SMALLEST_FORETOLD = 0.005
 TRIES = 500
 STEPS = 1500
 RATE = 3e-3
@@ -75,10 +75,11 @@ def foretell(
         classes = unseen_task(draw, len(data.classes)) if unseen else random_task(draw, len(data.classes))
         asked = torch.zeros(1, len(data.classes))
         asked[0, list(classes)] = 1.0
-        budget = random_budget(draw)
+        budget = math.exp(draw.uniform(math.log(SMALLEST_FORETOLD), 0.0))
         with torch.no_grad():
             base, class_term = assembler(asked, torch.tensor([[max(SMALLEST_BUDGET, budget)]]))
-        values = utilities(base.numpy()[0], class_term.numpy()[0], float(draw.choice(PORTFOLIO)))
+        modules = [block.modules for block in architecture.blocks]
+        values = utilities(base.numpy()[0], class_term.numpy()[0], float(draw.choice(PORTFOLIO)), modules)
         gates = choose(values, architecture, profile, budget)
         other = len(classes) < len(data.classes) and bool(draw.uniform() < OTHER_SHARE)
         names = tuple(data.classes[c] for c in classes)

@@ -17,19 +17,23 @@ from assembler.model import Assembler
 from assembler.search import Caps, search
 from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, utilities
 from supernet.card import Architecture
-from supernet.elastic import SMALLEST_SAMPLED, random_gates
 from supernet.gates import Gates, full_gates
 from supernet.train import Sample, Sampler, random_task
 
-SMALL_BUDGET = 0.15
+# Shares of the dense net's cost above the net without modules, from and to; each gives a sub-network a step.
+BUDGETS = ((0.005, 0.1), (0.05, 0.4), (0.02, 1.0))
 NOISE = (0.6, 0.1)
-RANDOM_SHARE = 0.1
+# How often a sub-network follows the budget alone, and how often one stays on the ladder.
+GENERAL_SHARE = 0.5
+LADDER_SHARE = 0.5
 
 
 def joint_sampler(
     assembler: Assembler, architecture: Architecture, profile: Profile, classes: int, *, learning: bool
 ) -> Sampler:
-    """Return the sampler of the joint phase: a small and a random sub-network, chosen for random tasks.
+    """Return the sampler of the joint phase: a small, a middling and any sub-network.
+
+    Half of them follow the budget alone and are for all classes, the others are chosen for random tasks.
 
     Args:
         assembler: asked for utilities; where ``learning``, the samples carry gradients to it.
@@ -40,16 +44,17 @@ def joint_sampler(
     """
 
     def sample(draw: np.random.Generator, progress: float) -> list[Sample]:
-        small = math.exp(draw.uniform(math.log(SMALLEST_SAMPLED), math.log(SMALL_BUDGET)))
-        any_size = math.exp(draw.uniform(math.log(SMALLEST_SAMPLED), 0.0))
         noise = NOISE[0] + (NOISE[1] - NOISE[0]) * progress if learning else 0.0
         found = []
-        for budget in (small, any_size):
-            task = random_task(draw, classes)
-            if draw.uniform() < RANDOM_SHARE:
-                found.append(Sample(random_gates(draw, architecture, budget), task))
+        for low, high in BUDGETS:
+            budget = math.exp(draw.uniform(math.log(low), math.log(high)))
+            if draw.uniform() < GENERAL_SHARE:
+                task, weight = tuple(range(classes)), 0.0
             else:
-                found.append(_chosen(draw, assembler, architecture, profile, task, budget, noise, learning))
+                task, weight = random_task(draw, classes), float(draw.choice(PORTFOLIO[1:]))
+            found.append(
+                _chosen(draw, assembler, architecture, profile, task, weight, budget, noise, learning)
+            )
         return found
 
     return sample
@@ -61,21 +66,49 @@ def _chosen(
     architecture: Architecture,
     profile: Profile,
     task: tuple[int, ...],
+    weight: float,
     budget: float,
     noise: float,
     learning: bool,
 ) -> Sample:
     asked = torch.zeros(1, len(assembler.saliency))
     asked[0, list(task)] = 1.0
-    weight = float(draw.choice(PORTFOLIO))
     with torch.set_grad_enabled(learning):
         base, class_term = assembler(asked, torch.tensor([[max(SMALLEST_BUDGET, budget)]]))
-    disturbed = base.detach().numpy()[0] + noise * draw.gumbel(size=base.shape[1]).astype(np.float32)
-    gates = choose(
-        utilities(disturbed, class_term.detach().numpy()[0], weight), architecture, profile, budget
+    disturbed = class_term.detach().numpy()[0]
+    disturbed = disturbed + noise * assembler.mask.numpy() * draw.gumbel(size=len(disturbed)).astype(
+        np.float32
     )
+    modules = [block.modules for block in architecture.blocks]
+    values = utilities(base.detach().numpy()[0], disturbed, weight, modules)
+    within = ladder_within if draw.uniform() < LADDER_SHARE else choose
+    gates = within(values, architecture, profile, budget)
     strengths = straight_through((base + weight * class_term)[0], gates, architecture) if learning else None
     return Sample(gates, task, strengths)
+
+
+def ladder_within(values: Array, architecture: Architecture, profile: Profile, budget: float) -> Gates:
+    """Return the modules of most utility, one after the other until the next does not fit a share of the dense cost.
+
+    Args:
+        values: utilities, M.
+        architecture: of the supernet.
+        profile: of the device.
+        budget: share of what the dense net costs above the net without modules.
+    """
+    block_of = np.repeat(np.arange(len(architecture.blocks)), [b.modules for b in architecture.blocks])
+    starts = np.cumsum([0, *(block.modules for block in architecture.blocks)])
+    latency = profile.latency.predict_ms
+    nothing, dense = latency((0,) * len(architecture.blocks)), latency(full_gates(architecture).counts)
+    allowed = nothing + budget * (dense - nothing)
+    counts, active = [0] * len(architecture.blocks), [list[int]() for _ in architecture.blocks]
+    for place in np.argsort(-values, kind="stable"):
+        block = int(block_of[place])
+        counts[block] += 1
+        if latency(counts) > allowed * (1 + 1e-9):
+            break
+        active[block].append(int(place - starts[block]))
+    return Gates(tuple(tuple(sorted(block)) for block in active))
 
 
 def choose(values: Array, architecture: Architecture, profile: Profile, budget: float) -> Gates:

@@ -15,7 +15,8 @@ from supernet.card import Architecture
 EMBEDDING = 32
 HIDDEN = 128
 LEARNED_BOUND = 0.5
-EPSILON = 1e-6
+# Less than half a step of the ladder: neighbours may change places, shapes far from it are never asked for.
+BUDGET_BOUND = 0.25
 
 
 def task_wise_mask(architecture: Architecture) -> Tensor:
@@ -26,21 +27,23 @@ def task_wise_mask(architecture: Architecture) -> Tensor:
 class Assembler(nn.Module):
     """Log-utilities of all modules: a budget term and a class term.
 
-    The budget term is standardised over the modules. The class term pools the class-by-module affinity over the
-    task by the logarithm of the mean of exponentials, and adds what a set encoder over class embeddings says; it
-    is zero for early blocks. What is learned of both is bounded: a straight-through gradient always points the
-    same way, and unbounded terms grow until the same modules win for every task.
+    The budget term is a module's worth, which follows from the order that networks grow in (``ladder.py``), and a
+    learned part of the budget. The class term pools the class-by-module affinity over the task by the logarithm of
+    the mean of exponentials, and adds what a set encoder over class embeddings says; it is zero for early blocks.
+    What is learned of both is bounded: a straight-through gradient always points the same way, and unbounded terms
+    grow until the same modules win for every task.
     """
 
     mask: Tensor
+    worth: Tensor
     saliency: Tensor
 
     def __init__(self, architecture: Architecture, classes: int) -> None:
         super().__init__()
         modules = sum(block.modules for block in architecture.blocks)
         self.register_buffer("mask", task_wise_mask(architecture))
+        self.register_buffer("worth", torch.zeros(modules))
         self.register_buffer("saliency", torch.zeros(classes, modules))
-        self.worth = nn.Parameter(torch.zeros(modules))
         self.shift = nn.Parameter(torch.zeros(classes, modules))
         self.embedding = nn.Parameter(0.5 * torch.randn(classes, EMBEDDING))
         self.budget = nn.Sequential(nn.Linear(2, EMBEDDING), nn.ReLU(), nn.Linear(EMBEDDING, modules))
@@ -69,9 +72,7 @@ class Assembler(nn.Module):
         """
         level = torch.log(budget) / torch.log(torch.tensor(SMALLEST_BUDGET))
         level = torch.cat([level, level * level], dim=1)
-        worth = self.worth + self.budget(level)
-        centred = worth - worth.mean(dim=1, keepdim=True)
-        base = centred / torch.sqrt(centred.square().mean(dim=1, keepdim=True) + EPSILON)
+        base = self.worth + BUDGET_BOUND * torch.tanh(self.budget(level))
         count = task.sum(dim=1, keepdim=True)
         pooled = torch.log(task @ torch.exp(self.affinity) / count)
         encoded = self.task(torch.cat([task @ self.embedding / count, level], dim=1))

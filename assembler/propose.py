@@ -65,8 +65,9 @@ class Estimator:
         base, class_term = self._assembler.run(
             ["base", "class_term"], {"task": self._task(classes), "budget": level}
         )
-        ends = np.cumsum([block.modules for block in self.card.architecture.blocks])[:-1]
-        return [np.split(utilities(base[0], class_term[0], weight), ends) for weight in weights]
+        modules = [block.modules for block in self.card.architecture.blocks]
+        ends = np.cumsum(modules)[:-1]
+        return [np.split(utilities(base[0], class_term[0], weight, modules), ends) for weight in weights]
 
     def accuracy(self, task: Task, counts: Sequence[int]) -> float:
         """Return the predicted accuracy, 0..1, of a model with so many modules on in each block."""

@@ -1,8 +1,8 @@
 """Make a checkpoint: train supernet and assembler through all phases, then fit the accuracy predictor.
 
-Phases: ``full`` (the dense net alone), ``elastic`` (random sub-networks), ``joint`` (the assembler chooses and
-learns), ``settle`` (the assembler stands still), ``foretell`` (the accuracy predictor). Every phase continues
-where it stopped. Several processes share each batch.
+Phases: ``full`` (the dense net alone), ``elastic`` (random sub-networks, from which ladder and class saliency are
+taken), ``joint`` (the assembler chooses and learns), ``settle`` (the assembler stands still), ``foretell`` (the
+accuracy predictor). Every phase continues where it stopped. Several processes share each batch.
 """
 
 import hashlib
@@ -19,8 +19,10 @@ import torch
 from torch import distributed, multiprocessing
 
 from assembler.affinity import affinity_from, class_saliency
+from assembler.device import Profile
 from assembler.foretell import Foretold, foretell
 from assembler.joint import joint_sampler
+from assembler.ladder import find_ladder, worth_of
 from assembler.model import Assembler
 from assembler.nominal import nominal_profile
 from supernet.card import Architecture
@@ -35,7 +37,7 @@ from supernet.train import Recipe, Run, Sampler, share_gradients, steps_of, trai
 STATE_FILE = "run.pt"
 LOG_FILE = "log.jsonl"
 MEETING_FILE = "processes"
-SHARES = {"full": 0.33, "elastic": 0.27, "joint": 0.30, "settle": 0.10}
+SHARES = {"full": 0.22, "elastic": 0.10, "joint": 0.53, "settle": 0.15}
 ASSEMBLER_RATE = 1e-3
 SAVE_EVERY_S = 120.0
 LOG_EVERY = 200
@@ -168,7 +170,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     yield from _phase(setup, run, "full", lambda draw, progress: [], rank, fingerprint)
     yield from _phase(setup, run, "elastic", elastic_sampler(setup.architecture, classes), rank, fingerprint)
     if run.step == ends["elastic"]:
-        _start_affinity(run, setup, assembler, rank)
+        _start_assembler(run, setup, assembler, profile, rank)
     with closing(_phase(setup, run, "joint", choosing(learning=True), rank, fingerprint)) as steps:
         for progress in steps:
             share_gradients(list(assembler.parameters()), setup.processes)
@@ -189,16 +191,22 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     yield Trained(run.average, assembler, foretold, run.seconds)
 
 
-def _start_affinity(run: Run, setup: Setup, assembler: Assembler, rank: int) -> None:
-    """Start the assembler from class saliency."""
-    images = setup.data.train.balanced(64, seed=setup.recipe.seed + 1)
-    saliency = class_saliency(
-        run.average, images, networks=setup.networks, seed=setup.recipe.seed, rank=rank, world=setup.processes
+def _start_assembler(run: Run, setup: Setup, assembler: Assembler, profile: Profile, rank: int) -> None:
+    """Start the assembler from the ladder and from class saliency."""
+    world, seed = setup.processes, setup.recipe.seed
+    ladder = find_ladder(
+        run.average,
+        profile,
+        setup.data.train.balanced(32, seed=seed + 1),
+        setup.data.val.balanced(100, seed=seed + 1),
+        rank=rank,
+        world=world,
     )
-    worth, affinity = affinity_from(saliency)
+    images = setup.data.train.balanced(64, seed=seed + 1)
+    saliency = class_saliency(run.average, images, networks=setup.networks, seed=seed, rank=rank, world=world)
     with torch.no_grad():
-        assembler.worth.copy_(worth)
-        assembler.saliency.copy_(affinity)
+        assembler.worth.copy_(worth_of(ladder, setup.architecture))
+        assembler.saliency.copy_(affinity_from(saliency))
 
 
 def _phase(

@@ -1,4 +1,9 @@
-"""Utilities: how useful every module is to a task within a budget; shared by training and serving, without torch."""
+"""Utilities: how useful every module is to a task within a budget; shared by training and serving, without torch.
+
+How many modules a block gets follows the budget alone, which of them the task.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -6,21 +11,35 @@ import numpy.typing as npt
 # The smallest share of the dense net's cost that the assembler tells apart.
 SMALLEST_BUDGET = 0.02
 # Logarithms of utilities are kept within plus and minus this.
-LOGARITHM_RANGE = 6.0
+LOGARITHM_RANGE = 15.0
+# What a place in its block is worth to a module, in units of the class term.
+PLACE = 0.25
 # Weights of the class term: every one gives a candidate.
 PORTFOLIO = (0.0, 0.5, 1.0)
 
 Array = npt.NDArray[np.float32]
 
 
-def utilities(base: Array, class_term: Array, weight: float) -> Array:
-    """Return positive utilities: exp(budget term + weight x class term), kept in a finite range.
+def utilities(base: Array, class_term: Array, weight: float, modules: Sequence[int]) -> Array:
+    """Return positive utilities, kept in a finite range.
+
+    Those of a block are exp(budget term), handed to its modules in the order of class term and place: at weight 0
+    the first ones get most, and the more weight the more a module that the classes need gets of an earlier one's.
 
     Args:
-        base: the budget term, any shape.
-        class_term: of the same shape.
+        base: the budget term, M numbers.
+        class_term: M numbers.
         weight: of the class term.
+        modules: how many each block has, M in total.
     """
-    logarithm = np.clip(base + weight * class_term, -LOGARITHM_RANGE, LOGARITHM_RANGE)
-    found: Array = np.exp(logarithm)
+    found = np.empty(len(base), np.float32)
+    start = 0
+    for count in modules:
+        part = slice(start, start + count)
+        by_budget = np.argsort(-base[part], kind="stable")
+        place = np.empty(count, np.float32)
+        place[by_budget] = -PLACE * np.arange(count)
+        order = np.argsort(-(place + weight * class_term[part]), kind="stable")
+        found[part][order] = np.exp(np.clip(base[part][by_budget], -LOGARITHM_RANGE, LOGARITHM_RANGE))
+        start += count
     return found

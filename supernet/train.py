@@ -24,7 +24,8 @@ from supernet.gates import Gates, full_gates
 from supernet.losses import task_loss
 from supernet.model import Supernet
 
-SMALLEST_TASK_BATCH = 24
+# Beside sub-networks the full net learns at every second step; at the others it only teaches.
+FULL_EVERY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +174,13 @@ def train_steps(
         for group in run.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * factor
         run.optimizer.zero_grad(set_to_none=True)
-        logits = supernet(batch, dense)
-        loss = nn.functional.cross_entropy(logits, target)
-        loss.backward()  # type: ignore[no-untyped-call]
         samples = sampler(np.random.default_rng((recipe.seed, 2, run.step)), run.step / total)
+        learns = not samples or run.step % FULL_EVERY == 0
+        with torch.set_grad_enabled(learns):
+            logits = supernet(batch, dense)
+            loss = nn.functional.cross_entropy(logits, target)
+        if learns:
+            loss.backward()  # type: ignore[no-untyped-call]
         for sample in samples:
             _backward(supernet, batch, target, logits.detach(), sample)
         share_gradients(run.parameters(), world)
@@ -191,14 +195,11 @@ def train_steps(
 def _backward(supernet: Supernet, batch: Tensor, target: Tensor, teacher: Tensor, sample: Sample) -> None:
     classes = torch.tensor(sample.classes, dtype=torch.int64, device=batch.device)
     mine = torch.isin(target, classes)
-    count = int(mine.sum())
-    if count == 0:
+    if not bool(mine.any()):
         return
     strengths = None if sample.strengths is None else [s.to(batch.device) for s in sample.strengths]
-    if count >= SMALLEST_TASK_BATCH:
-        logits = supernet(batch[mine], sample.gates, None, strengths)
-    else:  # too few for their own normalisation: the whole batch goes through
-        logits = supernet(batch, sample.gates, None, strengths)[mine]
+    # All images go through, so that layers are normalised as they will be when the network is calibrated.
+    logits = supernet(batch, sample.gates, None, strengths)[mine]
     task_loss(logits, target[mine], classes, teacher[mine]).backward()  # type: ignore[no-untyped-call]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from assembler.compile.graph import Graph
-from assembler.model import EPSILON, LEARNED_BOUND, Assembler, Predictor
+from assembler.model import BUDGET_BOUND, LEARNED_BOUND, Assembler, Predictor
 from assembler.utility import SMALLEST_BUDGET
 
 
@@ -23,12 +23,8 @@ def build_assembler(assembler: Assembler) -> bytes:
     level = graph.node("Mul", graph.node("Log", "budget"), graph.weight([1 / math.log(SMALLEST_BUDGET)]))
     level = graph.node("Concat", level, graph.node("Mul", level, level), axis=1)
     worth = graph.weight(assembler.worth.detach().numpy()[None])
-    raw = graph.node("Add", _sequence(graph, level, assembler.budget), worth)
-    share = graph.weight([1 / modules])
-    centred = graph.node("Sub", raw, graph.node("Mul", _sum(graph, raw, modules), share))
-    spread = graph.node("Mul", _sum(graph, graph.node("Mul", centred, centred), modules), share)
-    spread = graph.node("Sqrt", graph.node("Add", spread, graph.weight([EPSILON])))
-    graph.node("Div", centred, spread, output="base")
+    budget = graph.node("Tanh", _sequence(graph, level, assembler.budget))
+    graph.node("Add", graph.node("Mul", budget, graph.weight([BUDGET_BOUND])), worth, output="base")
     count = _sum(graph, "task", classes)
     affinity = graph.weight(np.exp(assembler.affinity.detach().numpy()))
     pooled = graph.node("Log", graph.node("Div", graph.node("MatMul", "task", affinity), count))

@@ -1,13 +1,18 @@
 """The assembler chooses by task and budget, and learns from what it chose."""
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
 from assembler.cost import cost_of
-from assembler.joint import choose, joint_sampler, straight_through
+from assembler.joint import choose, joint_sampler, ladder_within, straight_through
+from assembler.ladder import worth_of
 from assembler.model import Assembler
 from assembler.nominal import nominal_profile
+from assembler.utility import utilities
 from supernet.gates import Gates, full_gates
 from supernet.train import held_out
 from tests.shapes import SMALL
@@ -19,6 +24,7 @@ PROFILE = nominal_profile(SMALL)
 def assembler_of_opinions() -> Assembler:
     torch.manual_seed(0)
     assembler = Assembler(SMALL, len(CLASSES))
+    assembler.worth.copy_(worth_of((1, 2, 1, 0, 2, 1, 0, 2, 2, 0, 1), SMALL))
     torch.nn.init.normal_(assembler.saliency, 0.0, 2.0)
     return assembler
 
@@ -38,19 +44,38 @@ def test_gates_differ_by_task() -> None:
         task = torch.nn.functional.one_hot(torch.tensor([label]), len(CLASSES)).float()
         with torch.no_grad():
             base, class_term = assembler(task, torch.tensor([[0.5]]))
-        found.add(choose(np.exp((base + class_term).numpy()[0]), SMALL, PROFILE, 0.5))
+        values = utilities(base.numpy()[0], class_term.numpy()[0], 1.0, (3, 4, 4))
+        found.add(choose(values, SMALL, PROFILE, 0.5))
     assert len(found) >= 3
 
 
+@pytest.mark.parametrize("within", [choose, ladder_within])
 @pytest.mark.parametrize("budget", [0.0, 0.1, 0.5, 1.0])
-def test_chosen_gates_keep_to_the_budget(budget: float) -> None:
-    gates = choose(np.random.default_rng(0).random(11).astype(np.float32) + 0.1, SMALL, PROFILE, budget)
+def test_chosen_gates_keep_to_the_budget(budget: float, within: Callable[..., Gates]) -> None:
+    gates = within(np.random.default_rng(0).random(11).astype(np.float32) + 0.1, SMALL, PROFILE, budget)
     least, dense = (
         cost_of(SMALL, counts, 1, PROFILE).latency_ms for counts in ((0, 0, 0), full_gates(SMALL).counts)
     )
     assert cost_of(SMALL, gates.counts, 1, PROFILE).latency_ms <= least + budget * (dense - least) + 1e-9
     if budget == 1.0:
         assert gates == full_gates(SMALL)
+
+
+def test_shapes_on_the_ladder_grow_out_of_one_another() -> None:
+    values = np.random.default_rng(1).random(11).astype(np.float32) + 0.1
+    found = [ladder_within(values, SMALL, PROFILE, budget) for budget in np.linspace(0.0, 1.0, 40)]
+    assert len(set(found)) > 8
+    for small, large in pairwise(found):
+        assert all(set(a) <= set(b) for a, b in zip(small.active, large.active, strict=True))
+
+
+def test_half_of_the_samples_are_for_all_classes_with_the_first_modules_of_every_block() -> None:
+    sample = joint_sampler(assembler_of_opinions(), SMALL, PROFILE, len(CLASSES), learning=True)
+    draw = np.random.default_rng(0)
+    found = [one for _ in range(100) for one in sample(draw, 0.5)]
+    general = [one for one in found if len(one.classes) == len(CLASSES)]
+    first = [one for one in general if all(on == tuple(range(len(on))) for on in one.gates.active)]
+    assert 0.35 < len(first) / len(found) < 0.65
 
 
 def test_gradients_go_to_active_modules_and_sum_to_nothing() -> None:

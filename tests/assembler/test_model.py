@@ -2,7 +2,7 @@
 
 import torch
 
-from assembler.model import LEARNED_BOUND, Assembler, Predictor, pair_confusion
+from assembler.model import BUDGET_BOUND, LEARNED_BOUND, Assembler, Predictor, pair_confusion
 from tests.shapes import SMALL
 
 
@@ -10,13 +10,14 @@ def test_terms_stay_bounded_however_far_learning_goes() -> None:
     torch.manual_seed(0)
     assembler = Assembler(SMALL, 6)
     torch.nn.init.normal_(assembler.saliency, 0.0, 0.5)
+    torch.nn.init.normal_(assembler.worth, 0.0, 5.0)
     with torch.no_grad():
         for parameter in assembler.parameters():
             parameter.normal_(0.0, 1e4)
     tasks = (torch.rand(50, 6) < 0.5).float()
     tasks[:, 0] = 1.0
     base, class_term = assembler(tasks, torch.rand(50, 1) * 0.9 + 0.05)
-    assert torch.allclose(base.square().mean(dim=1), torch.ones(50), atol=1e-3)
+    assert (base - assembler.worth).abs().max() <= BUDGET_BOUND + 1e-5
     assert class_term.abs().max() <= assembler.saliency.abs().max() + 2 * LEARNED_BOUND
 
 

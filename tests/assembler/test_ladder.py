@@ -1,0 +1,51 @@
+"""The ladder leads from no module to all, the most useful first."""
+
+import numpy as np
+import torch
+
+from assembler.ladder import STEP, find_ladder, worth_of
+from assembler.nominal import nominal_profile
+from assembler.utility import LOGARITHM_RANGE
+from supernet.elastic import elastic_sampler
+from supernet.model import Supernet
+from supernet.train import Recipe, Run, train_steps
+from tests.shapes import SMALL
+from tests.small import CLASSES, small_images
+
+
+def test_the_ladder_goes_through_all_modules() -> None:
+    torch.manual_seed(0)
+    run = Run(Supernet(SMALL, len(CLASSES)), Recipe(epochs=4, batch=24, learning_rate=0.05))
+    images = small_images(20)
+    for _ in train_steps(run, images, 20, 20, elastic_sampler(SMALL, len(CLASSES))):
+        pass
+    ladder = find_ladder(run.average, nominal_profile(SMALL), images, images)
+    assert np.bincount(ladder).tolist() == [3, 4, 4]
+
+
+def test_the_block_without_which_nothing_works_comes_first() -> None:
+    torch.manual_seed(0)
+    run = Run(Supernet(SMALL, len(CLASSES)), Recipe(epochs=4, batch=24, learning_rate=0.05))
+    images = small_images(20)
+    for _ in train_steps(run, images, 40, 40, lambda draw, progress: []):
+        pass
+    with torch.no_grad():
+        for index in (0, 1):  # all modules of these do nothing
+            run.average.modular_blocks[index].project.zero_()
+    ladder = find_ladder(run.average, nominal_profile(SMALL), images, images)
+    assert ladder[0] == 2
+
+
+def test_worth_falls_along_the_ladder_by_an_even_step() -> None:
+    ladder = (1, 2, 1, 0, 2, 1, 0, 2, 2, 0, 1)
+    worth = worth_of(ladder, SMALL)
+    places = [3, 7, 4, 0, 8, 5, 1, 9, 10, 2, 6]
+    steps = np.diff(worth[places].numpy())
+    np.testing.assert_allclose(steps, -np.log(STEP), rtol=1e-5)
+    assert abs(float(worth.mean())) < 1e-5
+
+
+def test_a_long_ladder_keeps_to_the_range_of_utilities() -> None:
+    blocks = tuple(block.model_copy(update={"modules": 40}) for block in SMALL.blocks)
+    worth = worth_of([place % 3 for place in range(120)], SMALL.model_copy(update={"blocks": blocks}))
+    assert float(worth.abs().max()) < LOGARITHM_RANGE
