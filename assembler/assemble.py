@@ -11,7 +11,7 @@ from assembler.candidate import Candidate, cores, cut, finish, screen
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
-from assembler.estimate import diagnose, missed_when_measured, needed_limits, too_inaccurate
+from assembler.estimate import missed_when_measured, needed_limits, too_inaccurate, too_tight
 from assembler.images import TaskImages, task_images
 from assembler.manifest import manifest_of, metadata_of
 from assembler.measure import ModelMeasurement, measure_model
@@ -62,8 +62,8 @@ def assemble(
     card, image = checkpoint.card, checkpoint.card.architecture.input
     nearest = scenario.on_infeasible is OnInfeasible.NEAREST
     yield Phase("assembling")
-    diagnosis = diagnose(scenario, card, estimator, profile)
-    if diagnosis is not None and "accuracy_min" not in diagnosis.binding and not nearest:
+    diagnosis = None if nearest else too_tight(scenario, card, estimator, profile)
+    if diagnosis is not None:
         raise Infeasible(diagnosis)
     caps = _hopeful(_reachable(scenario, card, profile), profile)
     proposals, caps = _in_time(scenario, estimator, profile, caps)

@@ -22,30 +22,33 @@ ACCURACY = "/limits/accuracy_min"
 
 def estimate(scenario: Scenario, card: Card, estimator: Estimator, profile: Profile) -> Estimate:
     """Return the predicted figures of a scenario, or why it cannot be met and what comes nearest."""
-    diagnosis = diagnose(scenario, card, estimator, profile)
-    if diagnosis is not None:
-        return Estimate(**dict(diagnosis))
-    return Estimate(feasible=True, predicted=propose(scenario, estimator, profile)[0].predicted)
+    if tight := too_tight(scenario, card, estimator, profile):
+        return Estimate(**dict(tight))
+    best = propose(scenario, estimator, profile)[0].predicted
+    if best.accuracy < (scenario.limits.accuracy_min or 0.0):
+        return Estimate(**dict(too_inaccurate(scenario, estimator, profile, best)))
+    return Estimate(feasible=True, predicted=best)
 
 
-def diagnose(scenario: Scenario, card: Card, estimator: Estimator, profile: Profile) -> Diagnosis | None:
-    """Return why a scenario cannot be met as predicted, or None when it can."""
+def too_tight(scenario: Scenario, card: Card, estimator: Estimator, profile: Profile) -> Diagnosis | None:
+    """Return which limits the cheapest model is foretold to miss and what comes nearest, None where it meets all."""
     needed = needed_limits(least_cost(scenario, card, profile), profile)
     binding = [
         name for name, limit in scenario.limits.requested.items() if name in needed and limit < needed[name]
     ]
-    if binding:
-        # What is measured, not only foretold, must hold with the advice: it keeps a reserve.
-        advised = {name: _round_up(needed[name] * (1 + RESERVES.get(name, 0.0))) for name in binding}
-        return _too_tight(scenario, estimator, profile, advised)
-    floor = scenario.limits.accuracy_min
-    if floor is None:
+    if not binding:
         return None
-    best = propose(scenario, estimator, profile)[0]
-    return (
-        None
-        if best.predicted.accuracy >= floor
-        else too_inaccurate(scenario, estimator, profile, best.predicted)
+    # What is measured, not only foretold, must hold with the advice: it keeps a reserve.
+    advised = {name: _round_up(needed[name] * (1 + RESERVES.get(name, 0.0))) for name in binding}
+    best = propose(scenario, estimator, profile, replace(caps_of(scenario.limits), **advised))[0].predicted
+    change: dict[str, Any] = {f"/limits/{name}": value for name, value in advised.items()}
+    if best.accuracy < (scenario.limits.accuracy_min or 0.0):
+        change[ACCURACY] = _round_down(best.accuracy)
+    return Diagnosis(
+        feasible=False,
+        binding=tuple(binding),
+        best_possible=best,
+        nearest=(Change(change=change, predicted=best),),
     )
 
 
@@ -56,22 +59,6 @@ def needed_limits(least: Cost, profile: Profile) -> dict[str, float]:
         "memory_mb": _round_up(least.memory_mb * (1 + profile.memory.margin)),
         "size_mb": _round_up(least.size_mb),
     }
-
-
-def _too_tight(
-    scenario: Scenario, estimator: Estimator, profile: Profile, needed: dict[str, float]
-) -> Diagnosis:
-    caps = replace(caps_of(scenario.limits), **needed)
-    best = propose(scenario, estimator, profile, caps)[0].predicted
-    change: dict[str, Any] = {f"/limits/{name}": value for name, value in needed.items()}
-    if best.accuracy < (scenario.limits.accuracy_min or 0.0):
-        change[ACCURACY] = _round_down(best.accuracy)
-    return Diagnosis(
-        feasible=False,
-        binding=tuple(needed),
-        best_possible=best,
-        nearest=(Change(change=change, predicted=best),),
-    )
 
 
 def too_inaccurate(

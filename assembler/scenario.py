@@ -27,6 +27,7 @@ FORMATS = ("onnx",)
 PRECISIONS = ("fp32",)
 # What says nothing about the model itself: scenarios that differ only here share one build.
 NOT_IN_DIGEST = {"name", "labels", "deadline_s"}
+NO_OBJECT = "must be an object with at least one limit"
 _OWN_FINDINGS = ("class_count", "class_name", "class_twice", "labels")
 
 
@@ -242,7 +243,8 @@ def _problem(error: ErrorDetails) -> FieldProblem:
     """Translate one finding of pydantic; its message is used only where it cannot hold input."""
     at, kind, context = error["loc"], error["type"], error.get("ctx", {})
     if at == ("limits",) and kind in ("missing", "no_limits", "model_type", "model_attributes_type"):
-        return FieldProblem("/limits", "no-limits", "at least one limit must be set")
+        detail = "at least one limit must be set" if kind in ("missing", "no_limits") else NO_OBJECT
+        return FieldProblem("/limits", "no-limits", detail)
     if kind == "unsupported_format":
         return FieldProblem(pointer(context["field"]), "unsupported-format", error["msg"])
     if kind == "extra_forbidden":

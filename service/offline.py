@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 offline = typer.Typer()
 EXIT_STOPPED = 130
+# How often a run says where it is when there is no terminal to show a bar on.
+SAY_EVERY_S = 30.0
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Profiles are kept here. Default: NNF_DATA_DIR or ./nnfactory-data.")
@@ -224,11 +226,15 @@ def _with_progress(steps: "Generator[Progress | Trained, None, None]") -> "Train
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _: stopped.append(caught))
     with Bar(*columns) as bar:
+        said = time.monotonic()
         line = bar.add_task("training", total=None, loss=0.0)
         for step in steps:
             if isinstance(step, Trained):
                 return step
             bar.update(line, description=step.phase, completed=step.step, total=step.total, loss=step.loss)
+            if not bar.console.is_terminal and time.monotonic() - said > SAY_EVERY_S:
+                said = time.monotonic()
+                print(f"{step.phase}: step {step.step} of {step.total}, loss {step.loss:.3f}", flush=True)
             if stopped:
                 steps.close()
                 return None

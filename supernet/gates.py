@@ -5,9 +5,6 @@ Legend: L blocks, M modules of a block.
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from supernet.card import Architecture
 
 
@@ -26,15 +23,6 @@ class Gates:
     def size(self) -> int:
         """How many modules are on altogether."""
         return sum(self.counts)
-
-    def vector(self, architecture: Architecture) -> npt.NDArray[np.float32]:
-        """Return 0/1 over all modules, blocks one after the other, float32."""
-        parts = []
-        for block, active in zip(architecture.blocks, self.active, strict=True):
-            part = np.zeros(block.modules, np.float32)
-            part[list(active)] = 1.0
-            parts.append(part)
-        return np.concatenate(parts)
 
     def overlap(self, other: "Gates") -> float:
         """Return the Jaccard index of two sets of active modules, 1.0 when both are empty."""
