@@ -15,6 +15,7 @@ from service.ids import new_id
 from service.migrations import migrate
 from service.pulse import Pulse
 from service.queue import add_worker, remove_dead_workers, remove_worker
+from service.scratch import use_scratch
 from service.settings import Settings
 from service.store import FileStore
 from service.worker import Builder, Worker
@@ -37,6 +38,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         # Ctrl-C reaches every process of a terminal; the supervisor says when it is this one's turn.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with_supervisor, name="tether", daemon=True).start()
+    use_scratch(settings.data_dir)
     engine = open_engine(settings.database_path)
     migrate(engine)
     worker = worker_id or new_id("wrk")

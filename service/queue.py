@@ -4,16 +4,15 @@ A worker holds a job by a lease that it renews while it lives. The attempt numbe
 was taken away can no longer move the job, whatever it still believes.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from service.errors import problem
 from service.jobs import Hold, Job, State, add_event, get_job, move
+from service.processes import is_alive
 from service.tables import jobs, workers
 
 MAX_CRASHES = 3
@@ -164,7 +163,7 @@ def remove_dead_workers(connection: Connection, *, host: str, crashed: bool, now
     dead = [
         row.id
         for row in connection.execute(select(workers).where(workers.c.host == host))
-        if not _is_alive(row.pid)
+        if not is_alive(row.pid)
     ]
     return sum(remove_worker(connection, worker, crashed=crashed, now=now) for worker in dead)
 
@@ -220,16 +219,3 @@ def _update_held(connection: Connection, hold: Hold, **values: Any) -> bool:
 
 def _error(job: Job, code: str, detail: str) -> dict[str, Any]:
     return problem(code, detail, instance=f"/jobs/{job.id}", request_id=job.request_id)
-
-
-def _is_alive(pid: int) -> bool:
-    """Return whether another process of this number runs; one that ended and was not yet reaped does not."""
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True

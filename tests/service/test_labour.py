@@ -78,15 +78,15 @@ def registered(engine: Engine) -> dict[str, bool]:
 def test_a_worker_that_is_stopped_while_it_measures_leaves_nothing_behind(
     engine: Engine, settings: Settings, tmp_path: Path, worker: str, number: str
 ) -> None:
-    temporary = tmp_path / "temporary"
+    temporary, scratch = tmp_path / "temporary", settings.data_dir / "scratch"
     with working(MEASURING, settings, temporary, worker) as process:
-        wait_until(lambda: list(temporary.glob("nnfactory-*/*.onnx")))
+        wait_until(lambda: list(scratch.glob("*/nnfactory-*/*.onnx")))
         assert list(registered(engine).values()) == [False]
         process.send_signal(signal.Signals[f"SIG{number}"])
         assert process.wait(20) == 0
         assert process.stderr is not None
         assert process.stderr.read() == b""
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.iterdir()) == list(scratch.iterdir()) == []
     assert registered(engine) == {}
 
 

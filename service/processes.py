@@ -1,0 +1,17 @@
+"""Processes of this machine."""
+
+import os
+from pathlib import Path
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether another process of this number runs; one that ended and was not yet reaped does not."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
