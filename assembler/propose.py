@@ -16,7 +16,7 @@ from assembler.cost import Cost, cost_of
 from assembler.device import Profile
 from assembler.manifest import metadata_bytes
 from assembler.scenario import Limits, Scenario
-from assembler.search import Caps, search
+from assembler.search import Caps, most_useful, search
 from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, utilities
 from supernet.card import Card
 from supernet.gates import Gates, full_gates
@@ -144,9 +144,9 @@ def propose(
     budget = budget_of(kept, scenario, estimator.card, profile)
     found = _portfolio(scenario, estimator, profile, kept, budget)
     for level in [level for level in levels if level < budget]:
-        for proposal in _portfolio(scenario, estimator, profile, kept, level, PORTFOLIO[:1], at_level=True):
-            if proposal.predicted.accuracy > found[0].predicted.accuracy:
-                found = (proposal, *found[: len(PORTFOLIO) - 1])
+        smaller = _portfolio(scenario, estimator, profile, kept, level, at_level=True)
+        if smaller and smaller[0].predicted.accuracy > found[0].predicted.accuracy:
+            found = (smaller[0], *found[: len(PORTFOLIO) - 1])
     return found
 
 
@@ -156,22 +156,22 @@ def _portfolio(
     profile: Profile,
     caps: Caps,
     budget: float,
-    weights: Sequence[float] = PORTFOLIO,
     *,
     at_level: bool = False,
 ) -> tuple[Proposal, ...]:
-    """Return the proposals of several weights of the class term; ``at_level`` holds the latency to the budget too."""
+    """Return the proposals of all weights of the class term; ``at_level`` holds the latency to the budget too."""
     card, outputs = estimator.card, outputs_of(scenario)
     strings = metadata_bytes(scenario, card)
     kept = _at_level(caps, budget, scenario, card, profile) if at_level else caps
-    found: dict[Gates, Proposal] = {}
-    for values in estimator.utilities(scenario.task.classes, budget, weights):
-        gates = search(values, card.architecture, profile, kept, outputs, metadata_bytes=strings)
-        if gates is not None and gates not in found:
-            expected = cost(scenario, card, gates.counts, profile)
-            accuracy = estimator.accuracy(scenario.task, gates.counts)
-            found[gates] = Proposal(gates, _predicted(expected, accuracy))
-    return tuple(sorted(found.values(), key=lambda proposal: -proposal.predicted.accuracy))
+    # The task decides which modules of a block are on, never how many: one search serves all weights.
+    portfolio = estimator.utilities(scenario.task.classes, budget)
+    first = search(portfolio[0], card.architecture, profile, kept, outputs, metadata_bytes=strings)
+    if first is None:
+        return ()
+    expected = cost(scenario, card, first.counts, profile)
+    predicted = _predicted(expected, estimator.accuracy(scenario.task, first.counts))
+    gates = dict.fromkeys((first, *(most_useful(values, first.counts) for values in portfolio[1:])))
+    return tuple(Proposal(each, predicted) for each in gates)
 
 
 def _at_level(caps: Caps, budget: float, scenario: Scenario, card: Card, profile: Profile) -> Caps:

@@ -79,6 +79,12 @@ def front(
     return tuple(_Search(utilities, architecture, profile, classes, metadata_bytes).solve(wanted))
 
 
+def most_useful(utilities: Utilities, counts: Sequence[int]) -> Gates:
+    """Return the Gates with the ``counts[l]`` most useful modules of each block l on; of equals the earlier ones."""
+    chosen = [np.argsort(-np.asarray(u), kind="stable")[:n] for u, n in zip(utilities, counts, strict=True)]
+    return Gates(tuple(tuple(sorted(block.tolist())) for block in chosen))
+
+
 def cheapest(
     architecture: Architecture, profile: Profile, classes: int, *, metadata_bytes: int = METADATA_BYTES
 ) -> Cost:
@@ -104,13 +110,12 @@ class _Search:
         self._profile = profile
         self._classes = classes
         self._metadata_bytes = metadata_bytes
-        # Stable: of equally useful modules the earlier come first.
-        self._order = [np.argsort(-np.asarray(u), kind="stable") for u in utilities]
+        self._utilities = utilities
         sizes, activations = size_table(architecture), activation_table(architecture)
         self._blocks = [
-            _choices(np.asarray(u, np.float64)[order], latency, size, peak)
-            for u, order, latency, size, peak in zip(
-                utilities, self._order, profile.latency.table, sizes, activations, strict=True
+            _choices(-np.sort(-np.asarray(u, np.float64)), latency, size, peak)
+            for u, latency, size, peak in zip(
+                utilities, profile.latency.table, sizes, activations, strict=True
             )
         ]
 
@@ -137,8 +142,7 @@ class _Search:
         found = knapsack.exact(room, float(known))
         order = np.lexsort((found.size, found.latency, -found.value))
         counts = next(found.counts[row] for row in order if self._admit(caps, found.counts[row]))
-        chosen = zip(self._order, counts.tolist(), strict=True)
-        return Gates(tuple(tuple(sorted(order[:n].tolist())) for order, n in chosen))
+        return most_useful(self._utilities, counts.tolist())
 
     def _admit(self, caps: Caps, counts: npt.NDArray[np.int64]) -> bool:
         return caps.admit(self._cost(counts.tolist()), self._profile)

@@ -1,0 +1,45 @@
+"""Every weight of the portfolio gives what a search for it alone gives."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from assembler.nominal import nominal_profile
+from assembler.propose import Estimator, budget_of, caps_of, least_cost, outputs_of, propose
+from assembler.scenario import Scenario, parse_scenario
+from assembler.search import search
+from supernet.card import load_card
+from tests.shapes import SMALL
+from tests.small import small_checkpoint, small_supernet
+
+PROFILE = nominal_profile(SMALL)
+
+
+@pytest.fixture(scope="module")
+def estimator(tmp_path_factory: pytest.TempPathFactory) -> Estimator:
+    folder: Path = tmp_path_factory.mktemp("zoo") / "small"
+    small_checkpoint(folder, small_supernet())
+    return Estimator(folder, load_card(folder))
+
+
+def scenario(latency_ms: float, *classes: str) -> Scenario:
+    body = {"task": {"kind": "classification", "classes": classes}, "limits": {"latency_ms": latency_ms}}
+    return parse_scenario(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("share", [1.0, 1.1, 1.3, 1.6, 2.0, 4.0])
+@pytest.mark.parametrize("classes", [("ant", "bee"), ("cat", "fox", "eel"), ("dog",)])
+def test_one_search_serves_all_weights(estimator: Estimator, share: float, classes: tuple[str, ...]) -> None:
+    least = least_cost(scenario(1.0, *classes), estimator.card, PROFILE).latency_ms
+    asked = scenario(least * share, *classes)
+    caps = caps_of(asked.limits)
+    budget = budget_of(caps, asked, estimator.card, PROFILE)
+    alone = [
+        search(values, SMALL, PROFILE, caps, outputs_of(asked))
+        for values in estimator.utilities(classes, budget)
+    ]
+    found = propose(asked, estimator, PROFILE, levels=())
+    assert [proposal.gates for proposal in found] == list(dict.fromkeys(alone))
+    assert len({proposal.gates.counts for proposal in found}) == 1
+    assert len({proposal.predicted for proposal in found}) == 1
