@@ -30,7 +30,10 @@ DataDir = Annotated[
 @offline.command()
 @ending
 def train(
-    data: Annotated[Path, typer.Option(help="Numpy archive, or image folder with train/ and val/.")],
+    data: Annotated[
+        Path,
+        typer.Option(help="Numpy archive, name of contact sheets, or image folder with train/ and val/."),
+    ],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write; its name is the supernet's.")],
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the training images.")] = 60.0,
     batch: Annotated[int, typer.Option(min=8, help="Images of a step, over all processes.")] = 192,

@@ -1,4 +1,4 @@
-"""Labelled images from numpy archives and image folders.
+"""Labelled images from numpy archives, contact sheets and image folders.
 
 Legend: N images, C channels, H height, W width, K classes. Pixels are uint8, 0..255.
 """
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet.errors import DataInvalid
+from supernet.sheets import read_sheets, sheet_file
 
 SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -54,13 +55,14 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Three splits of one vocabulary."""
+    """Three splits of one vocabulary; ``groups`` has the group of every class where classes are grouped."""
 
     name: str
     classes: tuple[str, ...]
     train: Split
     val: Split
     test: Split
+    groups: tuple[int, ...] | None = None
 
 
 def _as_nchw(images: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
@@ -123,7 +125,7 @@ def load_archive(path: Path) -> DataSet:
         splits[split] = _check(Split(images, labels), len(classes), split, path)
         if images.shape[1:] != splits["train"].images.shape[1:]:
             raise DataInvalid(path, f"{split}: images have another shape than those of train")
-    return DataSet(path.stem, classes, **splits)
+    return DataSet(path.stem, classes, splits["train"], splits["val"], splits["test"])
 
 
 def _classes(found: npt.NDArray[np.generic], path: Path) -> tuple[str, ...]:
@@ -167,7 +169,7 @@ def load_folder(path: Path, *, side_px: int, channels: int) -> DataSet:
                     labels.append(label)
         stacked = np.stack(images) if images else np.empty((0, channels, side_px, side_px), np.uint8)
         splits[split] = _check(Split(stacked, np.asarray(labels, np.int64)), len(classes), split, path)
-    return DataSet(path.name, classes, **splits)
+    return DataSet(path.name, classes, splits["train"], splits["val"], splits["test"])
 
 
 def _read_image(file: Path, side_px: int, channels: int) -> npt.NDArray[np.uint8]:
@@ -180,15 +182,46 @@ def _read_image(file: Path, side_px: int, channels: int) -> npt.NDArray[np.uint8
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def load_data(path: Path, *, side_px: int = 32, channels: int = 3) -> DataSet:
-    """Read a numpy archive (a file) or an image folder; the last two arguments are for folders.
+def load_sheets(path: Path) -> DataSet:
+    """Read ``<path>_train.npz``, ``<path>_val.npz`` and ``<path>_test.npz``, contact sheets each.
 
     Raises:
-        DataInvalid: see ``load_archive`` and ``load_folder``; or nothing is at the path.
+        DataInvalid: see ``read_sheets``; or the splits do not agree.
     """
-    if not path.exists():
-        raise DataInvalid(path, "does not exist")
-    return load_folder(path, side_px=side_px, channels=channels) if path.is_dir() else load_archive(path)
+    found = {split: read_sheets(sheet_file(path, split)) for split in SPLITS}
+    first = found["train"]
+    classes = _classes(first["classes"], path)
+    splits = {}
+    for split, members in found.items():
+        if tuple(str(name) for name in members["classes"].reshape(-1)) != classes:
+            raise DataInvalid(path, f"{split}: other classes than those of train")
+        images = _as_nchw(members["images"].astype(np.uint8), path)
+        splits[split] = _check(
+            Split(images, _labels(members["labels"], split, path)), len(classes), split, path
+        )
+    groups = tuple(int(group) for group in first["group"]) if "group" in first else None
+    return DataSet(path.name, classes, splits["train"], splits["val"], splits["test"], groups)
+
+
+def load_data(path: Path, *, side_px: int = 32, channels: int = 3) -> DataSet:
+    """Read a numpy archive (a file), contact sheets (a name) or an image folder.
+
+    Args:
+        path: the file or folder; for contact sheets what the names of its files begin with, ``cifar10`` for
+            ``cifar10_train.npz`` and so on.
+        side_px: of the images of a folder.
+        channels: of the images of a folder.
+
+    Raises:
+        DataInvalid: see ``load_archive``, ``load_sheets`` and ``load_folder``; or nothing is at the path.
+    """
+    if path.is_dir():
+        return load_folder(path, side_px=side_px, channels=channels)
+    if path.exists():
+        return load_archive(path)
+    if sheet_file(path, "train").exists():
+        return load_sheets(path)
+    raise DataInvalid(path, "does not exist")
 
 
 @dataclass(frozen=True, slots=True)
