@@ -92,13 +92,13 @@ class Artifact(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """All that one scenario became: the file, its manifest, and its figures."""
+    """All that one scenario became: the file, its manifest, its figures; ``measured`` is None if not verified."""
 
     content: bytes
     artifact: Artifact
     manifest: dict[str, Any]
     predicted: Predicted
-    measured: Measured
+    measured: Measured | None
     limits_check: tuple[LimitCheck, ...]
 
     @property

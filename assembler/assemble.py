@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import onnx
 
 from assembler.artifact import MEGABYTE, Assembly, Basis, Diagnosis, LimitCheck, Measured, Predicted, address
-from assembler.candidate import Candidate, cores, cut, finish, screen
+from assembler.candidate import Candidate, cores, cut, finish, refitted, screen
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
@@ -29,6 +29,8 @@ RETRIES = 3
 # only just keeps to it is taken when nothing better was found.
 RESERVE = 0.985
 MEASURED = ("latency_ms", "memory_mb")
+# A head for a model that is not verified is fitted on so many images.
+UNVERIFIED_IMAGES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ def assemble(
     Shapes are chosen as if the profile foretold their latency without error, and timed before anything is cut out
     (latency does not depend on weights): a model may use its limit up, and what is too slow never costs more than
     its timing. The finished file is measured in any case; one that turns out slower or larger in memory than
-    allowed is cut again under tighter limits. Both happen up to three times.
+    allowed is cut again under tighter limits. Both happen up to three times. Where the scenario wants no
+    verification, the first proposal is cut out as it is foretold.
 
     Args:
         scenario: resolved: its classes are in the checkpoint's vocabulary.
@@ -65,6 +68,9 @@ def assemble(
     diagnosis = None if nearest else too_tight(scenario, card, estimator, profile)
     if diagnosis is not None:
         raise Infeasible(diagnosis)
+    if not scenario.verify:
+        yield from _unverified(scenario, checkpoint, estimator, profile)
+        return
     caps = _hopeful(_reachable(scenario, card, profile), profile)
     proposals, caps = _in_time(scenario, estimator, profile, caps)
     images = task_images(scenario.task, card.classes, checkpoint.calibration, checkpoint.validation)
@@ -89,8 +95,35 @@ def assemble(
     measured = _measured(content, measurement, accuracy, len(images.validation), scenario.limits)
     assembly = _assembly(scenario, card, profile, best, proposal.predicted, content, measured)
     if not assembly.limits_met and not nearest:
-        raise Infeasible(_missed(scenario, estimator, profile, assembly))
+        raise Infeasible(_missed(scenario, estimator, profile, assembly, measured))
     yield assembly
+
+
+def _unverified(
+    scenario: Scenario, checkpoint: Checkpoint, estimator: Estimator, profile: Profile
+) -> Iterator[Phase | Assembly]:
+    """Cut out what is foretold to be best, its head fitted on few images; nothing is measured.
+
+    Raises:
+        Infeasible: it is foretold to be less accurate than asked for, and the scenario does not ask for the nearest.
+    """
+    card = checkpoint.card
+    proposal = propose(scenario, estimator, profile, _reachable(scenario, card, profile))[0]
+    predicted = proposal.predicted
+    checks = foretold_check(scenario.limits, predicted)
+    nearest = scenario.on_infeasible is OnInfeasible.NEAREST
+    if not nearest and predicted.accuracy < (scenario.limits.accuracy_min or 0.0):
+        raise Infeasible(too_inaccurate(scenario, estimator, profile, predicted))
+    images = task_images(scenario.task, card.classes, checkpoint.calibration, checkpoint.validation)
+    yield Phase("calibrating")
+    found = cut(proposal.gates, checkpoint.supernet, images)
+    subnet = refitted(found, images, UNVERIFIED_IMAGES)
+    yield Phase("compiling")
+    content = build(subnet, card.architecture.input, metadata_of(scenario, card))
+    onnx.checker.check_model(onnx.load_from_string(content))
+    artifact = address(content, format=scenario.format, precision=scenario.precision)
+    manifest = manifest_of(scenario, card, profile, proposal.gates, artifact, (predicted, None, checks))
+    yield Assembly(content, artifact, manifest, predicted, None, checks)
 
 
 def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:
@@ -224,9 +257,21 @@ def limits_check(limits: Limits, measured: Measured) -> tuple[LimitCheck, ...]:
     return tuple(checks)
 
 
-def _missed(scenario: Scenario, estimator: Estimator, profile: Profile, assembly: Assembly) -> Diagnosis:
+def foretold_check(limits: Limits, predicted: Predicted) -> tuple[LimitCheck, ...]:
+    """Return how a model that was not measured stands to every limit that is set, as foretold."""
+    checks = []
+    for name, requested in limits.requested.items():
+        value = getattr(predicted, name.removesuffix("_min"))
+        basis = Basis.ESTIMATE if name == "accuracy_min" else Basis.PROFILE
+        met = value >= requested if name == "accuracy_min" else value <= requested
+        checks.append(LimitCheck(limit=name, requested=requested, value=value, basis=basis, met=met))
+    return tuple(checks)
+
+
+def _missed(
+    scenario: Scenario, estimator: Estimator, profile: Profile, assembly: Assembly, measured: Measured
+) -> Diagnosis:
     """Return the diagnosis of a model that turned out worse than predicted."""
-    measured = assembly.measured
     figures = Predicted(
         latency_ms=measured.latency_ms,
         memory_mb=measured.memory_mb,

@@ -19,7 +19,6 @@ from assembler.images import TaskImages, first
 from assembler.refit import refit_head
 from assembler.subnet import Array, Subnet
 from supernet.card import Architecture, ImageInput
-from supernet.data import Split
 from supernet.evaluate import as_batch
 from supernet.gates import Gates
 from supernet.layers import Statistics
@@ -81,9 +80,7 @@ def finish(found: Cut, architecture: Architecture, images: TaskImages) -> Candid
     The number of images is limited by the work they make: at least 400, all where the network is small.
     """
     most = max(FEWEST_IMAGES, int(WORK_MACS / macs(architecture, found.gates.counts, len(images.rows))))
-    subnet = _refitted(
-        found.subnet, found.session, first(images.fit, most), first(images.held_back, most // 4)
-    )
+    subnet = refitted(found, images, most)
     validation = first(images.validation, most)
     accuracy = head_accuracy(run_all(found.session, validation.images), validation.labels, subnet)
     return Candidate(found.gates, found.statistics, subnet, accuracy)
@@ -125,15 +122,16 @@ def head_accuracy(known: Array, labels: npt.NDArray[np.int64], subnet: Subnet) -
     return float((logits.argmax(axis=1) == labels).mean())
 
 
-def _refitted(subnet: Subnet, session: onnxruntime.InferenceSession, fit: Split, held_back: Split) -> Subnet:
-    """Return the network with a head fitted for the task where that is better on images kept back."""
+def refitted(found: Cut, images: TaskImages, most: int) -> Subnet:
+    """Return a network with a head fitted for the task on at most so many images, where that is better on others."""
+    subnet, fit, held_back = found.subnet, first(images.fit, most), first(images.held_back, most // 4)
     if len(np.unique(fit.labels)) < len(subnet.head_bias):
         return subnet
-    known = run_all(session, fit.images)
-    refitted = subnet.with_head(*refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias))
-    unseen = run_all(session, held_back.images)
-    before, after = (head_accuracy(unseen, held_back.labels, net) for net in (subnet, refitted))
-    return refitted if after > before else subnet
+    known = run_all(found.session, fit.images)
+    fitted = subnet.with_head(*refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias))
+    unseen = run_all(found.session, held_back.images)
+    before, after = (head_accuracy(unseen, held_back.labels, net) for net in (subnet, fitted))
+    return fitted if after > before else subnet
 
 
 def _with_other(subnet: Subnet, weight: Array, bias: Array, rows: tuple[int, ...]) -> Subnet:

@@ -70,7 +70,7 @@ def manifest_of(
     profile: Profile,
     gates: Gates,
     artifact: Artifact,
-    figures: tuple[Predicted, Measured, tuple[LimitCheck, ...]],
+    figures: tuple[Predicted, Measured | None, tuple[LimitCheck, ...]],
 ) -> dict[str, Any]:
     """Return the manifest that is kept beside a model file."""
     predicted, measured, checks = figures
@@ -84,7 +84,7 @@ def manifest_of(
         "supernet": {"name": card.name, "digest": card.digest, "modules_on": [list(b) for b in gates.active]},
         "limits": scenario.limits.model_dump(mode="json"),
         "predicted": predicted.model_dump(mode="json"),
-        "measured": measured.model_dump(mode="json"),
+        "measured": None if measured is None else measured.model_dump(mode="json"),
         "limits_check": [check.model_dump(mode="json") for check in checks],
         "toolchain": toolchain(),
     }

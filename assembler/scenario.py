@@ -99,6 +99,7 @@ class Scenario(Strict):
     precision: str = Field(default="fp32", description=f"one of: {', '.join(PRECISIONS)}")
     supernet: str | None = Field(default=None, min_length=1, max_length=MAX_NAME)
     on_infeasible: OnInfeasible = OnInfeasible.FAIL
+    verify: bool = Field(default=True, description="whether the file is compared, scored and measured")
     deadline_s: float | None = Field(default=None, gt=0, le=MAX_DEADLINE_S)
     name: str | None = Field(default=None, max_length=MAX_NAME)
     labels: Annotated[dict[str, str], AfterValidator(_check_labels)] = {}

@@ -113,6 +113,7 @@ def made(
     except Infeasible:
         return {**row, "made": False}, b""
     assert isinstance(assembly, Assembly)
+    assert assembly.measured is not None
     took_s = time.perf_counter() - began
     found = {
         "made": True,

@@ -54,10 +54,11 @@ class Ending:
 
 def outcome_of(assembly: Assembly) -> Outcome:
     """Return the outcome of a job that assembled a model."""
+    measured = assembly.measured
     figures = {
         "limits_met": assembly.limits_met,
         "predicted": assembly.predicted.model_dump(mode="json"),
-        "measured": assembly.measured.model_dump(mode="json"),
+        "measured": None if measured is None else measured.model_dump(mode="json"),
         "limits_check": [check.model_dump(mode="json") for check in assembly.limits_check],
     }
     return Outcome(((assembly.artifact, assembly.manifest),), figures)

@@ -178,7 +178,7 @@ def generate(
         console,
         [check.model_dump(mode="json") for check in assembly.limits_check],
         assembly.predicted.model_dump(),
-        assembly.measured.model_dump(),
+        None if assembly.measured is None else assembly.measured.model_dump(),
     )
     if not assembly.limits_met:
         print("not all limits are met: this is the nearest, as on_infeasible asks for")

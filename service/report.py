@@ -27,9 +27,12 @@ def print_phases(console: Console, phases: Iterable[tuple[str, float]]) -> None:
 
 
 def print_limits(
-    console: Console, checks: list[dict[str, Any]], predicted: dict[str, Any], measured: dict[str, Any]
+    console: Console,
+    checks: list[dict[str, Any]],
+    predicted: dict[str, Any],
+    measured: dict[str, Any] | None,
 ) -> None:
-    """Print requested, predicted and measured figures side by side."""
+    """Print requested, predicted and measured figures side by side; ``measured`` is None for an unverified model."""
     requested = {check["limit"].removesuffix("_min"): check for check in checks}
     table = Table("Figure", "Requested", "Predicted", "Measured", "Met", title="Limits", title_justify="left")
     for name in ("latency_ms", "memory_mb", "size_mb", "accuracy"):
@@ -40,8 +43,11 @@ def print_limits(
             else f"{'at least' if name == 'accuracy' else 'at most'} {check['requested']:g}"
         )
         met = "" if check is None else ("yes" if check["met"] else "NO")
-        table.add_row(name, bound, f"{predicted[name]:.4g}", f"{measured[name]:.4g}", met)
+        table.add_row(name, bound, f"{predicted[name]:.4g}", f"{measured[name]:.4g}" if measured else "", met)
     console.print(table)
+    if measured is None:
+        console.print("Not verified: latency, memory and accuracy are foretold.")
+        return
     percentile, samples = measured["latency_percentile"], measured["samples"]
     console.print(
         f"Latency is the {percentile}th percentile of one image; accuracy is on {samples} validation images."

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from assembler.artifact import Assembly
+from assembler.artifact import Assembly, Measured
 from assembler.assemble import Phase, assemble
 from assembler.device import Profile
 from assembler.errors import Infeasible
@@ -44,6 +44,11 @@ def made(kit: Kit, asked: Scenario) -> Assembly:
     return assembly
 
 
+def measured(assembly: Assembly) -> Measured:
+    assert assembly.measured is not None
+    return assembly.measured
+
+
 def test_phases_come_in_order_and_the_assembly_last(kit: Kit) -> None:
     steps = list(assemble(scenario({"size_mb": 1.0}), *kit))
     assert [step.name for step in steps[:-1] if isinstance(step, Phase)] == PHASES
@@ -51,7 +56,7 @@ def test_phases_come_in_order_and_the_assembly_last(kit: Kit) -> None:
     assert isinstance(assembly, Assembly)
     assert assembly.limits_met
     assert assembly.artifact.bytes == len(assembly.content)
-    assert assembly.measured.size_mb == len(assembly.content) / 1e6
+    assert measured(assembly).size_mb == len(assembly.content) / 1e6
 
 
 def test_the_file_stands_alone(kit: Kit) -> None:
@@ -66,7 +71,7 @@ def test_the_file_stands_alone(kit: Kit) -> None:
     mine = checkpoint.validation.of_classes([5, 0, 1])
     (scores,) = session.run(["scores"], {description["name"]: mine.images.astype(np.float32)})
     assert scores.shape == (60, 3)
-    assert (scores.argmax(axis=1) == mine.labels).mean() == pytest.approx(assembly.measured.accuracy)
+    assert (scores.argmax(axis=1) == mine.labels).mean() == pytest.approx(measured(assembly).accuracy)
     onnx.checker.check_model(onnx.load_from_string(assembly.content), full_check=True)
 
 
@@ -128,7 +133,7 @@ def test_an_accuracy_that_was_measured_too_low_is_refused_with_what_is_possible(
 
 def test_shapes_that_run_slower_than_foretold_are_never_cut_out(kit: Kit) -> None:
     checkpoint, estimator, profile = kit
-    dense = made(kit, scenario({"size_mb": 1.0})).measured.latency_ms
+    dense = measured(made(kit, scenario({"size_mb": 1.0}))).latency_ms
     halved = {"scale": profile.latency.scale * 0.5, "offset_ms": profile.latency.offset_ms * 0.5}
     latency = profile.latency.model_copy(update=halved)
     hopeful = profile.model_copy(update={"latency": latency})
@@ -137,15 +142,42 @@ def test_shapes_that_run_slower_than_foretold_are_never_cut_out(kit: Kit) -> Non
     assembly = steps[-1]
     assert isinstance(assembly, Assembly)
     assert sum(step == Phase("calibrating") for step in steps) <= 2
-    assert assembly.measured.latency_ms <= dense * 0.75
+    assert measured(assembly).latency_ms <= dense * 0.75
 
 
 def test_a_model_may_use_its_limit_up_where_it_is_timed(kit: Kit) -> None:
     checkpoint, estimator, profile = kit
     careful = profile.model_copy(update={"latency": profile.latency.model_copy(update={"margin": 0.5})})
     dense = made(kit, scenario({"size_mb": 1.0}))
-    asked = scenario({"latency_ms": dense.measured.latency_ms * 1.2})
+    asked = scenario({"latency_ms": measured(dense).latency_ms * 1.2})
     foretold = propose(asked, estimator, careful)[0]
     assembly = made((checkpoint, estimator, careful), asked)
     assert assembly.limits_met
     assert sum(map(len, assembly.manifest["supernet"]["modules_on"])) > sum(foretold.gates.counts)
+
+
+def test_an_unverified_model_is_cut_out_as_foretold(kit: Kit) -> None:
+    dense = made(kit, scenario({"size_mb": 1.0}))
+    asked = scenario({"latency_ms": dense.predicted.latency_ms * 0.8, "accuracy_min": 0.01}, verify=False)
+    steps = list(assemble(asked, *kit))
+    assert [step.name for step in steps[:-1] if isinstance(step, Phase)] == PHASES[:3]
+    assembly = steps[-1]
+    assert isinstance(assembly, Assembly)
+    assert assembly.measured is None
+    assert assembly.manifest["measured"] is None
+    assert {check.limit: check.basis.value for check in assembly.limits_check} == {
+        "latency_ms": "profile",
+        "accuracy_min": "estimate",
+    }
+    assert assembly.limits_met
+    mine = kit[0].validation.of_classes([5, 0, 1])
+    (scores,) = onnxruntime.InferenceSession(assembly.content).run(
+        None, {"image": mine.images.astype(np.float32)}
+    )
+    assert (scores.argmax(axis=1) == mine.labels).mean() > 0.5
+
+
+def test_an_unverified_model_foretold_too_inaccurate_is_refused(kit: Kit) -> None:
+    with pytest.raises(Infeasible) as refused:
+        made(kit, scenario({"size_mb": 0.03, "accuracy_min": 1.0}, CLASSES, verify=False))
+    assert refused.value.diagnosis.binding == ("accuracy_min",)
