@@ -18,6 +18,7 @@ from supernet.checkpoint import (
     WEIGHTS_FILE,
     file_digests,
     images_bytes,
+    named_bytes,
     save_checkpoint,
     weights_bytes,
 )
@@ -25,21 +26,29 @@ from supernet.data import DataSet, Split
 from supernet.evaluate import logits_of
 from supernet.gates import full_gates
 from supernet.model import Supernet
+from supernet.named import NAMED_FILE
 from supernet.task import Kind
 
 DENSE_CALIBRATION = 100
 MOST_VALIDATION = 150
 SAMPLED_IMAGES = 400
+MOST_NAMED, FEWEST_NAMED = 15_000, 200
+MOST_VALIDATED, FEWEST_VALIDATED = 3000, 20
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What the Card says beyond the run itself, and how large the images that go with the weights may be."""
+    """What the Card says beyond the run itself, and which images go with the weights.
+
+    ``images_bytes`` is how large they may be; where ``named_in`` is set they are only named, by their place in the
+    data set at that path.
+    """
 
     name: str
     source: DataSource
     command: str
     images_bytes: int = 3_200_000
+    named_in: Path | None = None
 
 
 def publish(setup: Setup, trained: Trained, publication: Publication, folder: Path) -> Card:
@@ -52,15 +61,22 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
         folder: is replaced only when the new checkpoint is complete.
     """
     seed = setup.recipe.seed
-    to_calibrate, to_validate = images_per_class(setup.data, publication.images_bytes)
-    calibration = setup.data.train.balanced(to_calibrate, seed)
-    validation = setup.data.val.balanced(to_validate, seed)
+    if publication.named_in is None:
+        per_class = images_per_class(setup.data, publication.images_bytes)
+    else:
+        per_class = named_per_class(len(setup.data.classes))
+    to_calibrate = setup.data.train.balanced_indices(per_class[0], seed)
+    to_validate = setup.data.val.balanced_indices(per_class[1], seed)
+    calibration, validation = setup.data.train.at(to_calibrate), setup.data.val.at(to_validate)
     files = {
         WEIGHTS_FILE: weights_bytes(trained.supernet),
         ASSEMBLER_FILE: build_assembler(trained.assembler),
         PREDICTOR_FILE: build_predictor(trained.foretold.predictor, len(setup.architecture.blocks)),
-        IMAGES_FILE: images_bytes(calibration, validation),
     }
+    if publication.named_in is None:
+        files[IMAGES_FILE] = images_bytes(calibration, validation)
+    else:
+        files[NAMED_FILE] = named_bytes(publication.named_in, to_calibrate, to_validate)
     card = Card(
         name=publication.name,
         kind=Kind.CLASSIFICATION,
@@ -93,6 +109,11 @@ def images_per_class(data: DataSet, budget_bytes: int) -> tuple[int, int]:
     room = int(budget_bytes / each / classes)
     to_validate = min(MOST_VALIDATION, max(8, room // 5))
     return max(16, room - to_validate), to_validate
+
+
+def named_per_class(classes: int) -> tuple[int, int]:
+    """Return how many images of each class to name: as many as can be kept in memory and are of use."""
+    return max(MOST_NAMED // classes, FEWEST_NAMED), max(MOST_VALIDATED // classes, FEWEST_VALIDATED)
 
 
 def _figures(trained: Trained, supernet: Supernet, calibration: Split, test: Split) -> Figures:

@@ -53,15 +53,16 @@ def load_builder(settings: Settings) -> LocalBuilder:
 
     Raises:
         CheckpointDamaged, DataInvalid, ProfileDamaged: a file is not as it must be.
+        DataMissing: a checkpoint takes its images from a data set that is not at hand.
         SettingInvalid: a GPU is asked for and there is none.
         ProfileUnsaved: the data folder cannot be written.
         MeasurementFailed: models cannot be run here now.
     """
-    members = find_members((shipped_zoo(), *settings.supernets))
+    members = find_members((shipped_zoo(), *settings.supernets), settings.datasets)
     catalog = Catalog(settings.data_dir, members)
     device = _torch_device(settings.torch_device)
     torch.set_num_threads(1)  # candidates are cut on threads of their own, see assembler/candidate.py
-    checkpoints = {one.card.name: load_checkpoint(one.folder, device) for one in members}
+    checkpoints = {one.card.name: load_checkpoint(one.folder, device, settings.datasets) for one in members}
     for one in members:
         for target in DEVICES:
             if target.measured_here:

@@ -31,7 +31,7 @@ def open_house(settings: Settings) -> House:
         SettingInvalid: two checkpoints have the same name.
     """
     engine = open_engine(settings.database_path)
-    members = find_members((shipped_zoo(), *settings.supernets))
+    members = find_members((shipped_zoo(), *settings.supernets), settings.datasets)
     return House(
         settings=settings,
         engine=engine,

@@ -47,6 +47,10 @@ def train(
     channels: Annotated[int, typer.Option(help="For image folders: 1 gray, 3 RGB.")] = 3,
     licence: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "unknown",
     credit: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "",
+    store_images: Annotated[
+        bool,
+        typer.Option(help="Keep images with the weights; else they are named and taken from NNF_DATASETS."),
+    ] = True,
     pairs: Annotated[int, typer.Option(min=20, help="Models cut out to fit the accuracy predictor.")] = 600,
     work: Annotated[Path | None, typer.Option(help="State of the run. Default: runs/NAME.")] = None,
 ) -> int:
@@ -96,6 +100,7 @@ def train(
         name=out.name,
         source=DataSource(name=images.name, licence=licence, credit=credit),
         command=shlex.join(["nnfactory", *sys.argv[1:]]),
+        named_in=None if store_images else data,
     )
     card = publish(setup, trained, publication, out)
     print(f"{out}: {len(card.classes)} classes, dense net {card.figures.dense_accuracy:.1%} on test images")
@@ -113,7 +118,7 @@ def measure(data_dir: DataDir = None) -> int:
 
     settings = read_settings(data_dir=data_dir)
     check_writable(settings.data_dir)
-    for member in find_members((shipped_zoo(), *settings.supernets)):
+    for member in find_members((shipped_zoo(), *settings.supernets), settings.datasets):
         for step in measure_device(member.card):
             if isinstance(step, Profile):
                 path = save_profile(step, settings.data_dir)

@@ -1,5 +1,6 @@
 """The supernets at hand: the shipped zoo and the folders of NNF_SUPERNETS. Loads no torch."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -7,8 +8,12 @@ from pathlib import Path
 
 from service.errors import SettingInvalid
 from supernet.card import CARD_FILE, Card, load_card
+from supernet.errors import DataMissing
+from supernet.named import NAMED_FILE, check_at_hand, load_named
 
 WEIGHTS_FILE = "weights.safetensors"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +29,44 @@ def shipped_zoo() -> Path:
     return Path(str(resources.files("supernet"))) / "zoo"
 
 
-def find_members(folders: Iterable[Path]) -> tuple[Member, ...]:
+def find_members(folders: Iterable[Path], datasets: Path | None = None) -> tuple[Member, ...]:
     """Return all checkpoints, every file of them checked, by name.
+
+    A shipped one that takes its images from a data set that is not at hand is left out, with a line in the log.
 
     Args:
         folders: each a checkpoint or a folder of checkpoints.
+        datasets: folder of the data sets at hand.
 
     Raises:
         CheckpointDamaged: a checkpoint is not whole, its Card included.
+        DataMissing, DataInvalid: one that is not shipped takes its images from a data set that is not at hand.
         SettingInvalid: two checkpoints have the same name.
     """
     found: dict[str, Member] = {}
     for folder in folders:
         for path in _checkpoints(folder):
             member = Member(path, load_card(path))
+            if not _has_images(member, datasets):
+                continue
             if member.card.name in found:
                 other = found[member.card.name].folder
                 raise SettingInvalid(f"two supernets are named {member.card.name}: in {other} and in {path}")
             found[member.card.name] = member
     return tuple(found[name] for name in sorted(found))
+
+
+def _has_images(member: Member, datasets: Path | None) -> bool:
+    if NAMED_FILE not in member.card.files:
+        return True
+    try:
+        check_at_hand(member.folder, load_named(member.folder), datasets)
+    except DataMissing as missing:
+        if shipped_zoo() not in member.folder.parents:
+            raise
+        log.warning("left out: %s", missing)
+        return False
+    return True
 
 
 def _checkpoints(folder: Path) -> Iterator[Path]:

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder: ``card.json`` (this), ``weights.safetensors``, ``assembler.onnx`` and
 ``predictor.onnx`` (the assembler's networks, run by onnxruntime), ``images.npz`` (calibration and
-validation images; absent where the licence of the data does not allow it).
+validation images) or, where the licence of the data does not allow that, ``images.json`` (which images
+of the data set they are).
 """
 
 import hashlib

@@ -19,14 +19,18 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from supernet.card import CARD_FILE, Card, load_card
-from supernet.data import Split
-from supernet.errors import CheckpointDamaged
+from supernet.data import SPLITS, Split, load_data
+from supernet.errors import CheckpointDamaged, DataInvalid
 from supernet.model import Supernet
+from supernet.named import NAMED_FILE, NamedImages, check_at_hand, file_digest, load_named
+from supernet.sheets import sheet_file
 
 WEIGHTS_FILE = "weights.safetensors"
 IMAGES_FILE = "images.npz"
 ASSEMBLER_FILE = "assembler.onnx"
 PREDICTOR_FILE = "predictor.onnx"
+
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,29 @@ def images_bytes(calibration: Split, validation: Split) -> bytes:
             np.save(member, array)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_LZMA)
     return file.getvalue()
+
+
+def named_bytes(path: Path, calibration: Indices, validation: Indices) -> bytes:
+    """Return the content of the file that names images of a data set instead of holding them.
+
+    Args:
+        path: of the data set, as ``load_data`` takes it.
+        calibration: places among its training images.
+        validation: places among its validation images.
+
+    Raises:
+        DataInvalid: it is an image folder, which has no order to rely on.
+    """
+    if path.is_dir():
+        raise DataInvalid(path, "images of a folder cannot be named by their place; use an archive")
+    files = (path,) if path.is_file() else tuple(sheet_file(path, split) for split in SPLITS)
+    named = NamedImages(
+        data=path.name,
+        files={file.name: file_digest(file) for file in files},
+        calibration=tuple(calibration.tolist()),
+        validation=tuple(validation.tolist()),
+    )
+    return named.model_dump_json().encode() + b"\n"
 
 
 def file_digests(files: dict[str, bytes]) -> dict[str, str]:
@@ -120,15 +147,17 @@ def check_place(folder: Path) -> None:
         )
 
 
-def load_checkpoint(folder: Path, device: str = "cpu") -> Checkpoint:
+def load_checkpoint(folder: Path, device: str = "cpu", datasets: Path | None = None) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
         folder: the checkpoint.
         device: of torch, ``cpu`` or ``cuda``.
+        datasets: folder of the data sets at hand, for a checkpoint without images of its own.
 
     Raises:
         CheckpointDamaged: a file is missing or does not fit the Card.
+        DataMissing, DataInvalid: the images that it names are not at hand, or others are.
     """
     card = load_card(folder)
     supernet = Supernet(card.architecture, len(card.classes))
@@ -138,30 +167,47 @@ def load_checkpoint(folder: Path, device: str = "cpu") -> Checkpoint:
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointDamaged(folder, f"{WEIGHTS_FILE} does not fit the Card ({reason})") from error
-    calibration, validation = _load_images(folder, card)
+    calibration, validation = _images(folder, card, datasets)
     supernet.requires_grad_(False)
     supernet.to(torch.device(device)).to(memory_format=torch.channels_last)
     return Checkpoint(folder, card, supernet, calibration, validation)
 
 
-def _load_images(folder: Path, card: Card) -> tuple[Split, Split]:
-    image = card.architecture.input
+def _images(folder: Path, card: Card, datasets: Path | None) -> tuple[Split, Split]:
+    own = IMAGES_FILE in card.files or NAMED_FILE not in card.files
+    found = _stored_images(folder) if own else _named_images(folder, datasets)
+    image, file = card.architecture.input, IMAGES_FILE if own else NAMED_FILE
     shape = (image.channels, image.height, image.width)
-    splits = []
-    try:
-        with np.load(folder / IMAGES_FILE) as archive:
-            for name in ("calibration", "validation"):
-                images = archive[f"{name}_images"]
-                splits.append(Split(images, archive[f"{name}_labels"].astype(np.int64)))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise CheckpointDamaged(folder, f"{IMAGES_FILE} cannot be read ({error})") from error
-    for split in splits:
+    for split in found:
         if (
             split.images.shape[1:] != shape
             or split.images.dtype != np.uint8
             or len(split.images) != len(split.labels)
         ):
-            raise CheckpointDamaged(folder, f"{IMAGES_FILE} holds no images of {shape}")
+            raise CheckpointDamaged(folder, f"{file} holds no images of {shape}")
         if len(split) == 0 or split.labels.max() >= len(card.classes):
-            raise CheckpointDamaged(folder, f"{IMAGES_FILE} has labels that the Card does not name")
-    return splits[0], splits[1]
+            raise CheckpointDamaged(folder, f"{file} has labels that the Card does not name")
+    return found
+
+
+def _stored_images(folder: Path) -> tuple[Split, Split]:
+    try:
+        with np.load(folder / IMAGES_FILE) as archive:
+            calibration, validation = (
+                Split(archive[f"{name}_images"], archive[f"{name}_labels"].astype(np.int64))
+                for name in ("calibration", "validation")
+            )
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointDamaged(folder, f"{IMAGES_FILE} cannot be read ({error})") from error
+    return calibration, validation
+
+
+def _named_images(folder: Path, datasets: Path | None) -> tuple[Split, Split]:
+    named = load_named(folder)
+    data = load_data(check_at_hand(folder, named, datasets))
+    found = []
+    for split, places in ((data.train, named.calibration), (data.val, named.validation)):
+        if not places or not 0 <= min(places) <= max(places) < len(split):
+            raise CheckpointDamaged(folder, f"{NAMED_FILE} names images that the data set does not have")
+        found.append(split.at(np.array(places)))
+    return found[0], found[1]

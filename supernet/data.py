@@ -42,6 +42,14 @@ class Split:
 
     def balanced(self, per_class: int, seed: int) -> "Split":
         """Return up to ``per_class`` images of every class, drawn with a seed, classes interleaved."""
+        return self.at(self.balanced_indices(per_class, seed))
+
+    def at(self, places: npt.NDArray[np.int64]) -> "Split":
+        """Return the images at some places, in their order."""
+        return Split(self.images[places], self.labels[places])
+
+    def balanced_indices(self, per_class: int, seed: int) -> npt.NDArray[np.int64]:
+        """Return which images ``balanced`` takes, in its order, int64."""
         draw = np.random.default_rng(seed)
         order = draw.permutation(len(self))
         rank = np.zeros(len(self), np.int64)
@@ -49,8 +57,7 @@ class Split:
             mine = order[self.labels[order] == label]
             rank[mine] = np.arange(len(mine))
         chosen = np.flatnonzero(rank < per_class)
-        chosen = chosen[np.lexsort((self.labels[chosen], rank[chosen]))]
-        return Split(self.images[chosen], self.labels[chosen])
+        return chosen[np.lexsort((self.labels[chosen], rank[chosen]))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,20 @@ class DataInvalid(SupernetError):
         super().__init__(f"data set {path}: {reason}")
 
 
+class DataMissing(SupernetError):
+    """A checkpoint keeps no images of its own, and the data set that it takes them from is not at hand."""
+
+    def __init__(self, checkpoint: Path, files: tuple[str, ...], folder: Path | None) -> None:
+        self.checkpoint = checkpoint
+        self.files = files
+        self.folder = folder
+        where = "NNF_DATASETS is not set" if folder is None else f"NNF_DATASETS is {folder}"
+        super().__init__(
+            f"supernet {checkpoint.name} takes its images from {', '.join(files)}: put these files into one folder "
+            f"and set NNF_DATASETS to it ({where})"
+        )
+
+
 class RunUnusable(SupernetError):
     """The saved state of a training run cannot be continued."""
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from supernet.card import load_card
-from supernet.checkpoint import load_checkpoint, save_checkpoint
-from supernet.errors import CheckpointDamaged
+from supernet.checkpoint import file_digests, load_checkpoint, named_bytes, save_checkpoint
+from supernet.errors import CheckpointDamaged, DataInvalid, DataMissing
 from supernet.gates import full_gates
 from supernet.model import Supernet, calibrate
+from supernet.named import NAMED_FILE
 from tests.shapes import SMALL
-from tests.small import small_checkpoint, small_supernet
+from tests.small import CLASSES, small_checkpoint, small_images, small_supernet
 
 
 def test_weights_survive_saving_whatever_their_memory_order(tmp_path: Path) -> None:
@@ -105,3 +106,52 @@ def test_a_supernet_of_another_shape_does_not_load(tmp_path: Path) -> None:
     small_checkpoint(folder, Supernet(SMALL.model_copy(update={"neck_channels": 48}), 6))
     with pytest.raises(CheckpointDamaged, match=r"weights\.safetensors does not fit the Card"):
         load_checkpoint(folder)
+
+
+def named_checkpoint(folder: Path, data: Path) -> None:
+    """Write a small checkpoint that names the images of a data set instead of holding them."""
+    card = small_checkpoint(folder, small_supernet())
+    files = {name: (folder / name).read_bytes() for name in card.files if name != "images.npz"}
+    files[NAMED_FILE] = named_bytes(data, np.arange(30), np.array([7, 3]))
+    save_checkpoint(folder, card.model_copy(update={"files": file_digests(files)}), files)
+
+
+def stripes(folder: Path) -> Path:
+    members: dict[str, np.ndarray] = {"classes": np.array(CLASSES)}
+    for seed, split in enumerate(("train", "val", "test")):
+        images = small_images(6, seed)
+        members |= {f"x_{split}": images.images[:, 0], f"y_{split}": images.labels}
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / "stripes.npz", **members)
+    return folder / "stripes.npz"
+
+
+def test_images_that_are_named_are_taken_from_the_data_set_at_hand(tmp_path: Path) -> None:
+    data = stripes(tmp_path / "data")
+    named_checkpoint(tmp_path / "small", data)
+    found = load_checkpoint(tmp_path / "small", datasets=tmp_path / "data")
+    assert np.array_equal(found.calibration.images, small_images(6, 0).images[:30])
+    assert np.array_equal(found.validation.images, small_images(6, 1).images[[7, 3]])
+    assert found.validation.labels.tolist() == small_images(6, 1).labels[[7, 3]].tolist()
+
+
+def test_a_data_set_that_is_not_at_hand_is_named_with_its_place(tmp_path: Path) -> None:
+    data = stripes(tmp_path / "data")
+    named_checkpoint(tmp_path / "small", data)
+    for datasets, told in ((None, "NNF_DATASETS is not set"), (tmp_path, f"NNF_DATASETS is {tmp_path}")):
+        with pytest.raises(DataMissing, match=r"small takes its images from stripes\.npz") as missing:
+            load_checkpoint(tmp_path / "small", datasets=datasets)
+        assert told in str(missing.value)
+
+
+def test_another_data_set_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    data = stripes(tmp_path / "data")
+    named_checkpoint(tmp_path / "small", data)
+    data.write_bytes(data.read_bytes() + b" ")
+    with pytest.raises(DataInvalid, match="not the file that supernet small was made with"):
+        load_checkpoint(tmp_path / "small", datasets=tmp_path / "data")
+
+
+def test_images_of_a_folder_cannot_be_named(tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match="cannot be named"):
+        named_bytes(tmp_path, np.arange(3), np.arange(3))
