@@ -34,6 +34,9 @@ UNVERIFIED_IMAGES = 500
 # How often a shape that misses its limit is timed.
 TIMINGS = 2
 
+# Counts of modules on in each block, and the side that the image is shrunk to: all that latency depends on.
+Shape = tuple[tuple[int, ...], int | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:
@@ -161,7 +164,7 @@ def _in_time(
         return proposals, caps
     for _ in range(RETRIES):
         timed = _timed(proposals, scenario, estimator.card, profile)
-        if in_time := tuple(p for p in proposals if _fits(scenario.limits, timed[p.gates.counts])):
+        if in_time := tuple(p for p in proposals if _fits(scenario.limits, timed[_shape(p)])):
             return in_time, caps
         quickest = min(timed.values(), key=lambda measurement: measurement.latency_ms)
         tighter = _tightened(caps, scenario.limits, quickest)
@@ -173,24 +176,29 @@ def _in_time(
 
 def _timed(
     proposals: tuple[Proposal, ...], scenario: Scenario, card: Card, profile: Profile
-) -> dict[tuple[int, ...], ModelMeasurement]:
+) -> dict[Shape, ModelMeasurement]:
     """Run nets of the proposals' shapes with random weights; return what each shape took.
 
     One that misses its limit though it was foretold to keep it is run again: other programs only ever add time.
     """
     image, limits = card.architecture.input, scenario.limits
-    found: dict[tuple[int, ...], ModelMeasurement] = {}
-    for counts in {proposal.gates.counts for proposal in proposals}:
-        content = build(random_subnet(card.architecture, counts, outputs_of(scenario)), image)
+    found: dict[Shape, ModelMeasurement] = {}
+    for shape in {_shape(proposal) for proposal in proposals}:
+        counts, side = shape
+        content = build(random_subnet(card.architecture.at(side), counts, outputs_of(scenario)), image)
         for _ in range(TIMINGS):
             took = measure_model(
                 content, image, threads=profile.threads, percentile=limits.latency_percentile
             )
-            if counts not in found or took.latency_ms < found[counts].latency_ms:
-                found[counts] = took
+            if shape not in found or took.latency_ms < found[shape].latency_ms:
+                found[shape] = took
             if _fits(limits, took):
                 break
     return found
+
+
+def _shape(proposal: Proposal) -> Shape:
+    return proposal.gates.counts, proposal.gates.side
 
 
 def _best(

@@ -79,7 +79,8 @@ def finish(found: Cut, architecture: Architecture, images: TaskImages) -> Candid
 
     The number of images is limited by the work they make: at least 400, all where the network is small.
     """
-    most = max(FEWEST_IMAGES, int(WORK_MACS / macs(architecture, found.gates.counts, len(images.rows))))
+    seen = architecture.at(found.gates.side)
+    most = max(FEWEST_IMAGES, int(WORK_MACS / macs(seen, found.gates.counts, len(images.rows))))
     subnet = refitted(found, images, most)
     validation = first(images.validation, most)
     accuracy = head_accuracy(run_all(found.session, validation.images), validation.labels, subnet)

@@ -70,6 +70,9 @@ def macs(architecture: Architecture, counts: Sequence[int], classes: int) -> int
     stem = architecture.stem
     height, width = _stem_side(architecture)
     total = height * width * stem.channels * architecture.input.channels * stem.kernel**2
+    if (whole := architecture.shrunk_from) is not None:
+        side = architecture.input.height
+        total += architecture.input.channels * side * whole * (whole + side)
     for block, count in zip(architecture.blocks, counts, strict=True):
         hidden = count * architecture.module_channels
         weights = hidden * (block.in_channels * block.kernel**2 + block.out_channels)
@@ -104,8 +107,11 @@ def fixed_bytes(architecture: Architecture, classes: int) -> int:
         architecture.input.mean
     )
     head = FLOAT_BYTES * classes * (architecture.neck_channels + 1)
+    whole, side = architecture.shrunk_from, architecture.input.height
+    shrink = 0 if whole is None else 2 * (FLOAT_BYTES * whole * side + CONV_BYTES)
     return (
         names
+        + shrink
         + _conv_bytes(stem.channels, architecture.input.channels, stem.kernel)
         + _conv_bytes(architecture.neck_channels, last, 1)
         + head
@@ -116,10 +122,15 @@ def floor_activation_bytes(architecture: Architecture) -> int:
     """Return the peak of live bytes outside the blocks: at the stem or at the neck."""
     image, stem, last = architecture.input, architecture.stem, architecture.blocks[-1]
     height, width = _stem_side(architecture)
-    pixels = image.channels * image.height * image.width * (2 if any(image.mean) else 1)
-    at_stem = pixels + stem.channels * height * width
+    whole = architecture.shrunk_from or image.height
+    copies = 2 if any(image.mean) else 1
+    given = image.channels * whole * (image.width if architecture.shrunk_from is None else whole)
+    at_stem = image.channels * image.height * image.width + stem.channels * height * width
+    at_input = given * copies + (image.channels * image.height * whole if architecture.shrunk_from else 0)
+    if architecture.shrunk_from is None:
+        at_stem = given * copies + stem.channels * height * width
     at_neck = _out_pixels(last) * (last.out_channels + architecture.neck_channels)
-    return FLOAT_BYTES * max(at_stem, at_neck)
+    return FLOAT_BYTES * max(at_input, at_stem, at_neck)
 
 
 def _conv_bytes(out_channels: int, in_channels: int, kernel: int) -> int:

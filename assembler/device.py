@@ -113,6 +113,13 @@ class Quality(Frozen):
     duration_s: Figure
 
 
+class ShrunkFit(Frozen):
+    """The latency of nets that shrink their image to a square of ``side`` px first."""
+
+    side: int
+    latency: LatencyFit
+
+
 class Profile(Frozen):
     """What the nets of one supernet cost on one device."""
 
@@ -122,8 +129,16 @@ class Profile(Frozen):
     supernet: str = Field(description="digest of the Card it was measured for")
     measured_at: datetime
     latency: LatencyFit
+    shrunk: tuple[ShrunkFit, ...] = ()
     memory: MemoryFit
     quality: Quality
+
+    def at(self, side: int | None) -> "Profile":
+        """Return the profile of nets that shrink their image to ``side`` px first; None is the whole image."""
+        if side is None:
+            return self
+        latency = next(fit.latency for fit in self.shrunk if fit.side == side)
+        return self.model_copy(update={"latency": latency, "shrunk": ()})
 
     @property
     def digest(self) -> str:
@@ -132,10 +147,11 @@ class Profile(Frozen):
         return hashlib.sha256(facts.encode()).hexdigest()
 
     def suits(self, architecture: Architecture) -> bool:
-        """Return whether the latency table has the architecture's shape."""
-        return tuple(len(row) - 1 for row in self.latency.table) == tuple(
-            b.modules for b in architecture.blocks
-        )
+        """Return whether the latency tables have the architecture's shape, at every side."""
+        modules = tuple(block.modules for block in architecture.blocks)
+        fits = (self.latency, *(fit.latency for fit in self.shrunk))
+        shapes = {tuple(len(row) - 1 for row in fit.table) for fit in fits}
+        return shapes == {modules} and tuple(fit.side for fit in self.shrunk) == architecture.sides
 
 
 class _Stored(Frozen):

@@ -11,6 +11,7 @@ from assembler.subnet import Array, Conv, DenseBlock, Subnet
 from supernet.gates import Gates
 from supernet.layers import NORM_EPSILON, Moments, NormConv, Statistics
 from supernet.model import Supernet
+from supernet.shrink import shrink_matrix
 
 
 def _array(tensor: Tensor) -> Array:
@@ -70,4 +71,5 @@ def extract(supernet: Supernet, gates: Gates, statistics: Statistics, rows: tupl
         neck=neck,
         head_weight=_array(head.weight[list(rows)]),
         head_bias=_array(head.bias[list(rows)]),
+        shrink=None if gates.side is None else shrink_matrix(supernet.architecture.input.height, gates.side),
     )

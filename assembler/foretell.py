@@ -13,9 +13,9 @@ from torch import Tensor, distributed
 from assembler.candidate import cut, finish
 from assembler.device import Profile
 from assembler.images import task_images
-from assembler.joint import choose
+from assembler.joint import choose, ladder_within
 from assembler.model import Assembler, Predictor, pair_confusion
-from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, utilities
+from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, shares_of, utilities
 from supernet.data import DataSet
 from supernet.evaluate import logits_of
 from supernet.gates import full_gates
@@ -26,6 +26,7 @@ from supernet.train import held_out, random_task
 FITTED_PER_CLASS, SCORED_PER_CLASS = 100, 150
 UNSEEN_SHARE = 0.2
 OTHER_SHARE = 0.25
+ANY_SIDE_SHARE = 0.4
 SMALLEST_FORETOLD = 0.005
 TRIES = 500
 STEPS = 1500
@@ -80,13 +81,16 @@ def foretell(
             base, class_term = assembler(asked, torch.tensor([[max(SMALLEST_BUDGET, budget)]]))
         modules = [block.modules for block in architecture.blocks]
         values = utilities(base.numpy()[0], class_term.numpy()[0], float(draw.choice(PORTFOLIO)), modules)
-        gates = choose(values, architecture, profile, budget)
+        side = ladder_within(values, architecture, profile, budget, assembler.raises.tolist()).side
+        if draw.uniform() < ANY_SIDE_SHARE:
+            side = [None, *architecture.sides][int(draw.integers(1 + len(architecture.sides)))]
+        gates = choose(values, architecture, profile, budget, side)
         other = len(classes) < len(data.classes) and bool(draw.uniform() < OTHER_SHARE)
         names = tuple(data.classes[c] for c in classes)
         task = Task(kind=Kind.CLASSIFICATION, classes=names, other=other)
         images = task_images(task, data.classes, calibration, validation)
         candidate = finish(cut(gates, supernet, images), architecture, images)
-        shares = [n / b.modules for n, b in zip(gates.counts, architecture.blocks, strict=True)]
+        shares = shares_of(architecture, gates.counts, gates.side)
         rows.append([float(unseen), candidate.accuracy, *asked[0].tolist(), *shares, float(other)])
     table = torch.tensor(_gathered(rows, world))
     logits = logits_of(supernet, full_gates(architecture), calibration, validation)

@@ -6,13 +6,15 @@ Legend: K classes, M modules of all blocks together, L blocks.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from assembler.cost import cost_of
 from assembler.device import Profile
+from assembler.ladder import side_of
 from assembler.model import Assembler
 from assembler.search import Caps, search
 from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, utilities
@@ -20,7 +22,7 @@ from supernet.card import Architecture
 from supernet.gates import Gates, full_gates
 from supernet.train import Sample, Sampler, random_task
 
-# Shares of the dense net's cost above the net without modules, from and to; each gives a sub-network a step.
+# Budgets, from and to; each gives a sub-network a step.
 BUDGETS = ((0.005, 0.1), (0.05, 0.4), (0.02, 1.0))
 NOISE = (0.6, 0.1)
 # How often a sub-network follows the budget alone, and how often one stays on the ladder.
@@ -81,43 +83,71 @@ def _chosen(
     )
     modules = [block.modules for block in architecture.blocks]
     values = utilities(base.detach().numpy()[0], disturbed, weight, modules)
-    within = ladder_within if draw.uniform() < LADDER_SHARE else choose
-    gates = within(values, architecture, profile, budget)
+    on_ladder = ladder_within(values, architecture, profile, budget, assembler.raises.tolist())
+    if draw.uniform() < LADDER_SHARE:
+        gates = on_ladder
+    else:
+        gates = choose(values, architecture, profile, budget, on_ladder.side)
     strengths = straight_through((base + weight * class_term)[0], gates, architecture) if learning else None
     return Sample(gates, task, strengths)
 
 
-def ladder_within(values: Array, architecture: Architecture, profile: Profile, budget: float) -> Gates:
-    """Return the modules of most utility, one after the other until the next does not fit a share of the dense cost.
+def allowed_ms(architecture: Architecture, profile: Profile, budget: float) -> float:
+    """Return the latency of a budget: a share of what the dense net costs above the cheapest net."""
+    nothing = (0,) * len(architecture.blocks)
+    least = profile.at(architecture.sides[-1] if architecture.sides else None).latency.predict_ms(nothing)
+    return least + budget * (profile.latency.predict_ms(full_gates(architecture).counts) - least)
+
+
+def ladder_within(
+    values: Array, architecture: Architecture, profile: Profile, budget: float, raises: Sequence[int]
+) -> Gates:
+    """Return the modules of most utility, one after the other until the next does not fit a budget.
 
     Args:
         values: utilities, M.
         architecture: of the supernet.
         profile: of the device.
-        budget: share of what the dense net costs above the net without modules.
+        budget: see ``allowed_ms``.
+        raises: how many modules are on when the image grows, see ``ladder.Ladder``.
     """
     block_of = np.repeat(np.arange(len(architecture.blocks)), [b.modules for b in architecture.blocks])
     starts = np.cumsum([0, *(block.modules for block in architecture.blocks)])
-    latency = profile.latency.predict_ms
-    nothing, dense = latency((0,) * len(architecture.blocks)), latency(full_gates(architecture).counts)
-    allowed = nothing + budget * (dense - nothing)
+    allowed = allowed_ms(architecture, profile, budget) * (1 + 1e-9)
     counts, active = [0] * len(architecture.blocks), [list[int]() for _ in architecture.blocks]
-    for place in np.argsort(-values, kind="stable"):
-        block = int(block_of[place])
-        counts[block] += 1
-        if latency(counts) > allowed * (1 + 1e-9):
+    side = side_of(raises, -1, architecture)
+    order = np.argsort(-values, kind="stable")
+    for modules in range(len(order) + 1):
+        raised = side_of(raises, modules, architecture)
+        if profile.at(raised).latency.predict_ms(counts) > allowed:
             break
-        active[block].append(int(place - starts[block]))
-    return Gates(tuple(tuple(sorted(block)) for block in active))
+        side = raised
+        if modules == len(order):
+            break
+        block = int(block_of[order[modules]])
+        counts[block] += 1
+        if profile.at(side).latency.predict_ms(counts) > allowed:
+            break
+        active[block].append(int(order[modules] - starts[block]))
+    return Gates(tuple(tuple(sorted(block)) for block in active), side)
 
 
-def choose(values: Array, architecture: Architecture, profile: Profile, budget: float) -> Gates:
-    """Return the best gates within a share of the dense net's latency, from utilities M."""
+def choose(
+    values: Array, architecture: Architecture, profile: Profile, budget: float, side: int | None = None
+) -> Gates:
+    """Return the best gates within a budget, the image shrunk to a side.
+
+    Args:
+        values: utilities, M.
+        architecture: of the supernet.
+        profile: of the device.
+        budget: see ``allowed_ms``; where it leaves no net at all, the one without modules is returned.
+        side: px; None is the whole image.
+    """
     parts = np.split(values, np.cumsum([block.modules for block in architecture.blocks])[:-1])
-    nothing = cost_of(architecture, (0,) * len(parts), 1, profile).latency_ms
-    dense = cost_of(architecture, full_gates(architecture).counts, 1, profile).latency_ms
-    gates = search(parts, architecture, profile, Caps(latency_ms=nothing + budget * (dense - nothing)), 1)
-    return full_gates(architecture) if gates is None else gates
+    caps = Caps(latency_ms=allowed_ms(architecture, profile, budget))
+    gates = search(parts, architecture.at(side), profile.at(side), caps, 1)
+    return replace(gates or Gates(((),) * len(parts)), side=side)
 
 
 def straight_through(log_utilities: Tensor, gates: Gates, architecture: Architecture) -> list[Tensor]:

@@ -7,19 +7,19 @@ Legend: L blocks, M modules of all blocks together.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
-from assembler.cost import cost_of
 from assembler.device import Profile
 from assembler.utility import LOGARITHM_RANGE
 from supernet.card import Architecture
 from supernet.data import Split
 from supernet.evaluate import as_batch
-from supernet.gates import prefix_gates
+from supernet.gates import Gates, prefix_gates
 from supernet.model import Supernet, calibrate
 
 # The utility of a module is at most this many times that of the next one on the ladder: the search gives one up
@@ -27,13 +27,31 @@ from supernet.model import Supernet, calibrate
 STEP = 1.8
 
 
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """How networks grow.
+
+    ``blocks`` are the blocks that get their next module, one after the other, M indices. ``raises`` says for every
+    smaller side that the image can be shrunk to, the smallest first, how many modules are on when it grows.
+    """
+
+    blocks: tuple[int, ...]
+    raises: tuple[int, ...] = ()
+
+
+def side_of(raises: Sequence[int], modules: int, architecture: Architecture) -> int | None:
+    """Return the side that the image has on the ladder when so many modules are on, None for the whole image."""
+    sides: list[int | None] = [*reversed(architecture.sides), None]
+    return sides[sum(modules >= count for count in raises)]
+
+
 @torch.no_grad()
 def find_ladder(
     supernet: Supernet, profile: Profile, calibration: Split, images: Split, *, rank: int = 0, world: int = 1
-) -> tuple[int, ...]:
-    """Return the block that gets its next module at every step from none to all, M indices.
+) -> Ladder:
+    """Return the ladder from no module and the smallest image to all modules and the whole image.
 
-    Greedy: the module that lowers the loss most for the latency it adds.
+    Greedy: the module, or the larger image, that lowers the loss most for the latency it adds.
 
     Args:
         supernet: trained so far on random sub-networks.
@@ -44,20 +62,33 @@ def find_ladder(
         world: how many processes share the tries; all get the result.
     """
     architecture = supernet.architecture
-    most = [block.modules for block in architecture.blocks]
-    counts = [0] * len(most)
-    loss = _losses(supernet, [tuple(counts)], calibration, images, rank, world)[0]
-    found: list[int] = []
-    while counts != most:
-        open_blocks = [index for index, count in enumerate(counts) if count < most[index]]
-        tries = [tuple(n + (index == place) for place, n in enumerate(counts)) for index in open_blocks]
+    most = tuple(block.modules for block in architecture.blocks)
+    larger: list[int | None] = [*reversed(architecture.sides), None]
+    here = prefix_gates((0,) * len(most), larger.pop(0))
+    (loss,) = _losses(supernet, [here], calibration, images, rank, world)
+    blocks: list[int] = []
+    raises: list[int] = []
+
+    def latency(gates: Gates) -> float:
+        return profile.at(gates.side).latency.predict_ms(gates.counts)
+
+    while here.counts != most or larger:
+        open_blocks = [index for index, count in enumerate(here.counts) if count < most[index]]
+        tries = [
+            prefix_gates(tuple(n + (index == place) for place, n in enumerate(here.counts)), here.side)
+            for index in open_blocks
+        ]
+        tries += [replace(here, side=side) for side in larger[:1]]
         losses = _losses(supernet, tries, calibration, images, rank, world)
-        now = cost_of(architecture, counts, 1, profile).latency_ms
-        added = [cost_of(architecture, each, 1, profile).latency_ms - now for each in tries]
+        added = [latency(gates) - latency(here) for gates in tries]
         best = _steepest([loss - each for each in losses], added)
-        found.append(open_blocks[best])
-        counts, loss = list(tries[best]), losses[best]
-    return tuple(found)
+        if best < len(open_blocks):
+            blocks.append(open_blocks[best])
+        else:
+            raises.append(len(blocks))
+            larger.pop(0)
+        here, loss = tries[best], losses[best]
+    return Ladder(tuple(blocks), tuple(raises))
 
 
 def _steepest(gains: Sequence[float], costs: Sequence[float]) -> int:
@@ -69,7 +100,7 @@ def _steepest(gains: Sequence[float], costs: Sequence[float]) -> int:
 
 def _losses(
     supernet: Supernet,
-    shapes: Sequence[tuple[int, ...]],
+    tries: Sequence[Gates],
     calibration: Split,
     images: Split,
     rank: int,
@@ -77,9 +108,9 @@ def _losses(
 ) -> list[float]:
     device = supernet.mean.device
     labels = torch.from_numpy(images.labels).to(device)
-    found = torch.zeros(len(shapes), dtype=torch.float64)
-    for place in range(rank, len(shapes), world):
-        gates = prefix_gates(shapes[place])
+    found = torch.zeros(len(tries), dtype=torch.float64)
+    for place in range(rank, len(tries), world):
+        gates = tries[place]
         statistics = calibrate(supernet, gates, as_batch(calibration.images, device))
         logits = supernet(as_batch(images.images, device), gates, statistics)
         found[place] = float(F.cross_entropy(logits, labels))
@@ -88,12 +119,12 @@ def _losses(
     return [float(value) for value in found]
 
 
-def worth_of(ladder: Sequence[int], architecture: Architecture) -> Tensor:
-    """Return the log-utilities of all modules, M, falling along the ladder by an even step, 0 on average."""
+def worth_of(blocks: Sequence[int], architecture: Architecture) -> Tensor:
+    """Return the log-utilities of all modules, M, falling along a ladder's blocks by an even step, 0 on average."""
     starts = np.cumsum([0, *(block.modules for block in architecture.blocks)])
-    step = min(np.log(STEP), 2 * (LOGARITHM_RANGE - 1) / max(1, len(ladder) - 1))
-    counts, worth = [0] * len(architecture.blocks), torch.zeros(len(ladder))
-    for place, block in enumerate(ladder):
-        worth[int(starts[block]) + counts[block]] = ((len(ladder) - 1) / 2 - place) * step
+    step = min(np.log(STEP), 2 * (LOGARITHM_RANGE - 1) / max(1, len(blocks) - 1))
+    counts, worth = [0] * len(architecture.blocks), torch.zeros(len(blocks))
+    for place, block in enumerate(blocks):
+        worth[int(starts[block]) + counts[block]] = ((len(blocks) - 1) / 2 - place) * step
         counts[block] += 1
     return worth

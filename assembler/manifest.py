@@ -81,7 +81,12 @@ def manifest_of(
         "input": input_description(card),
         "output": {"name": OUTPUT_NAME, "shape": ["N", len(output_names(scenario))], "dtype": "float32"},
         "device": {"name": profile.device, "profile": profile.digest},
-        "supernet": {"name": card.name, "digest": card.digest, "modules_on": [list(b) for b in gates.active]},
+        "supernet": {
+            "name": card.name,
+            "digest": card.digest,
+            "modules_on": [list(block) for block in gates.active],
+            "side_px": gates.side or card.architecture.input.height,
+        },
         "limits": scenario.limits.model_dump(mode="json"),
         "predicted": predicted.model_dump(mode="json"),
         "measured": None if measured is None else measured.model_dump(mode="json"),

@@ -20,9 +20,9 @@ from assembler.cost import peak_activation_bytes
 from assembler.device import (
     LOCAL,
     Device,
-    LatencyFit,
     Profile,
     Quality,
+    ShrunkFit,
     check_writable,
     is_current,
     load_profile,
@@ -46,6 +46,8 @@ NETS_ROUNDS = (4, 40)
 TRIES = 2
 # A net that is slower than foretold by more than this is tried so many times more.
 SLOWER, MORE_TRIES = 1.02, 3
+# Of nets that shrink their image a part of the usual number is measured, for each side.
+SHARE_SHRUNK = 0.5
 # How a profile's time is shared out, in percent: building nets, timing them in turns, trying the others.
 BUILD, TURNS, TRIALS = 6, 64, 30
 
@@ -156,18 +158,54 @@ def measure_device(card: Card, device: Device = LOCAL, *, seed: int = 0) -> Iter
     Raises:
         MeasurementFailed: models cannot be run here.
     """
-    start, plan, image = time.monotonic(), make_plan(card.architecture, seed), card.architecture.input
+    start, architecture = time.monotonic(), card.architecture
+    sides = (None, *architecture.sides)
+    plans = [make_plan(architecture.at(side), seed, SHARE_SHRUNK if side else 1.0) for side in sides]
+    sized = list(zip(sides, plans, strict=True))
+    nets = [(side, counts) for side, plan in sized for counts in plan.nets]
+    tried = [(side, counts) for side, plan in sized for counts in plan.tried]
     with TemporaryDirectory(prefix="nnfactory-") as folder, Meter() as meter:
-        build_all = _build((*plan.nets, *plan.tried), card, Path(folder))
-        paths = yield from _reported(build_all, 0, BUILD)
-        timed, tried = paths[: len(plan.nets)], paths[len(plan.nets) :]
-        latencies = yield from _reported(_take_turns(timed, image, device, meter), BUILD, TURNS)
-        fitted = np.array(latencies[len(latencies) - len(plan.fitted) :])
-        latency = fit_latency(plan.table(latencies), plan.fitted, fitted)
-        foretold = [latency.predict_ms(counts) for counts in plan.tried]
-        trials = yield from _reported(_try(tried, foretold, image, device, meter), BUILD + TURNS, TRIALS)
-        sizes = [path.stat().st_size for path in tried]
-    yield _profile(card, device, plan, latency, trials, sizes, time.monotonic() - start)
+        paths = yield from _reported(_build([*nets, *tried], card, Path(folder)), 0, BUILD)
+        turns = _take_turns(paths[: len(nets)], architecture.input, device, meter)
+        latencies = yield from _reported(turns, BUILD, TURNS)
+        fits = {
+            side: fit_latency(plan.table(mine), plan.fitted, np.array(mine[len(mine) - len(plan.fitted) :]))
+            for side, plan, mine in zip(sides, plans, _split(latencies, plans), strict=True)
+        }
+        foretold = [fits[side].predict_ms(counts) for side, counts in tried]
+        trying = _try(paths[len(nets) :], foretold, architecture.input, device, meter)
+        trials = yield from _reported(trying, BUILD + TURNS, TRIALS)
+        sizes = [path.stat().st_size for path in paths[len(nets) :]]
+    errors = np.array([trial.latency_ms for trial in trials]) / np.array(foretold) - 1
+    fits = {side: fit.model_copy(update={"margin": margin_of(errors)}) for side, fit in fits.items()}
+    activations = [peak_activation_bytes(architecture.at(side), counts) for side, counts in tried]
+    memory, memory_errors = fit_memory(sizes, activations, np.array([trial.memory_mb for trial in trials]))
+    yield Profile(
+        device=device.name,
+        machine=this_machine(),
+        threads=device.threads,
+        supernet=card.digest,
+        measured_at=datetime.now(UTC),
+        latency=fits[None],
+        shrunk=tuple(ShrunkFit(side=side, latency=fits[side]) for side in architecture.sides),
+        memory=memory,
+        quality=Quality(
+            nets=len(trials),
+            latency_mape=mape_of(errors),
+            latency_within_tenth=within_tenth(errors),
+            memory_nets=len(trials),
+            memory_mape=mape_of(memory_errors),
+            duration_s=time.monotonic() - start,
+        ),
+    )
+
+
+def _split(latencies: Sequence[float], plans: Sequence[Plan]) -> Iterator[Sequence[float]]:
+    """Yield the latencies of the nets of every plan."""
+    start = 0
+    for plan in plans:
+        yield latencies[start : start + len(plan.nets)]
+        start += len(plan.nets)
 
 
 def _reported(steps: Steps[T], start: float, width: float) -> Generator[Progress, None, T]:
@@ -181,11 +219,11 @@ def _reported(steps: Steps[T], start: float, width: float) -> Generator[Progress
         yield Progress(start + width * share)
 
 
-def _build(nets: Sequence[Counts], card: Card, folder: Path) -> Steps[list[Path]]:
-    """Write a net with random weights for each of some counts and return the files."""
+def _build(nets: Sequence[tuple[int | None, Counts]], card: Card, folder: Path) -> Steps[list[Path]]:
+    """Write a net with random weights for each of some sides and counts and return the files."""
     paths = []
-    for index, counts in enumerate(nets):
-        subnet = random_subnet(card.architecture, counts, len(card.classes), seed=index)
+    for index, (side, counts) in enumerate(nets):
+        subnet = random_subnet(card.architecture.at(side), counts, len(card.classes), seed=index)
         paths.append(folder / f"{index}.onnx")
         paths[-1].write_bytes(build(subnet, card.architecture.input))
         yield len(paths) / len(nets)
@@ -226,36 +264,3 @@ def _try(
                 found[index].append(measure_model(path, image, threads=device.threads, meter=meter))
             yield (attempt * len(paths) + index + 1) / ((TRIES + MORE_TRIES) * len(paths))
     return [ModelMeasurement(min(t.latency_ms for t in of), max(t.memory_mb for t in of)) for of in found]
-
-
-def _profile(
-    card: Card,
-    device: Device,
-    plan: Plan,
-    latency: LatencyFit,
-    trials: Sequence[ModelMeasurement],
-    sizes: Sequence[int],
-    duration_s: float,
-) -> Profile:
-    """Fit what was measured."""
-    foretold = np.array([latency.predict_ms(counts) for counts in plan.tried])
-    errors = np.array([trial.latency_ms for trial in trials]) / foretold - 1
-    activations = [peak_activation_bytes(card.architecture, counts) for counts in plan.tried]
-    memory, memory_errors = fit_memory(sizes, activations, np.array([trial.memory_mb for trial in trials]))
-    return Profile(
-        device=device.name,
-        machine=this_machine(),
-        threads=device.threads,
-        supernet=card.digest,
-        measured_at=datetime.now(UTC),
-        latency=latency.model_copy(update={"margin": margin_of(errors)}),
-        memory=memory,
-        quality=Quality(
-            nets=len(trials),
-            latency_mape=mape_of(errors),
-            latency_within_tenth=within_tenth(errors),
-            memory_nets=len(trials),
-            memory_mape=mape_of(memory_errors),
-            duration_s=duration_s,
-        ),
-    )

@@ -1,7 +1,7 @@
 """Assembler: the generative network, (task, budget) -> a utility for every module; and the accuracy predictor.
 
 Both are small enough to be run by onnxruntime beside the weights, see ``compile/network.py``.
-Legend: B tasks, K classes, M modules of all blocks together, L blocks.
+Legend: B tasks, K classes, M modules of all blocks together, L blocks, S shares that tell a model's size.
 Source: module assembler of NN-Factory (Xu et al., arXiv 2308.15003); pooling over sets as in Deep Sets
 (Zaheer et al., arXiv 1703.06114).
 """
@@ -28,14 +28,16 @@ class Assembler(nn.Module):
     """Log-utilities of all modules: a budget term and a class term.
 
     The budget term is a module's worth, which follows from the order that networks grow in (``ladder.py``), and a
-    learned part of the budget. The class term pools the class-by-module affinity over the task by the logarithm of
-    the mean of exponentials, and adds what a set encoder over class embeddings says; it is zero for early blocks.
+    learned part of the budget; ``raises`` says how many modules are on when the image grows. The class term pools
+    the class-by-module affinity over the task by the logarithm of the mean of exponentials, and adds what a set
+    encoder over class embeddings says; it is zero for early blocks.
     What is learned of both is bounded: a straight-through gradient always points the same way, and unbounded terms
     grow until the same modules win for every task.
     """
 
     mask: Tensor
     worth: Tensor
+    raises: Tensor
     saliency: Tensor
 
     def __init__(self, architecture: Architecture, classes: int) -> None:
@@ -43,6 +45,7 @@ class Assembler(nn.Module):
         modules = sum(block.modules for block in architecture.blocks)
         self.register_buffer("mask", task_wise_mask(architecture))
         self.register_buffer("worth", torch.zeros(modules))
+        self.register_buffer("raises", torch.zeros(len(architecture.sides), dtype=torch.int64))
         self.register_buffer("saliency", torch.zeros(classes, modules))
         self.shift = nn.Parameter(torch.zeros(classes, modules))
         self.embedding = nn.Parameter(0.5 * torch.randn(classes, EMBEDDING))
@@ -90,9 +93,10 @@ class Predictor(nn.Module):
     def __init__(self, architecture: Architecture, confusion: Tensor) -> None:
         super().__init__()
         classes = len(confusion)
+        self.shares = len(architecture.blocks) + bool(architecture.sides)
         self.register_buffer("confusion", confusion)
         self.network = nn.Sequential(
-            nn.Linear(classes + 3 + len(architecture.blocks), 64),
+            nn.Linear(classes + 3 + self.shares, 64),
             nn.ReLU(),
             nn.Linear(64, 64),
             nn.ReLU(),
@@ -104,7 +108,7 @@ class Predictor(nn.Module):
 
         Args:
             task: B x K, 1 for the classes asked for, else 0.
-            shares: B x L, share of each block's modules that are on, 0..1.
+            shares: B x S, see ``utility.shares_of``.
             other: B x 1, 1 where the model has an output for none of the classes, else 0.
         """
         count = task.sum(dim=1, keepdim=True)

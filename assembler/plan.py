@@ -61,10 +61,17 @@ class Plan:
         return rows
 
 
-def make_plan(architecture: Architecture, seed: int) -> Plan:
-    """Return the plan for a supernet; the seed chooses the random nets."""
+def make_plan(architecture: Architecture, seed: int, share: float = 1.0) -> Plan:
+    """Return the plan for a supernet.
+
+    Args:
+        architecture: its sizes.
+        seed: chooses the random nets.
+        share: how many nets there are, as a share of the usual number.
+    """
     draw = np.random.default_rng(seed)
-    counts = tuple(_measured_counts(block.modules) for block in architecture.blocks)
+    most, fitted, tried = (max(3, round(share * n)) for n in (MOST_COUNTS, FITTED_NETS, TRIED_NETS))
+    counts = tuple(_measured_counts(block.modules, most) for block in architecture.blocks)
     ends = (tuple(0 for _ in architecture.blocks), full_gates(architecture).counts)
     drawn = dict.fromkeys(random_counts(architecture, draw) for _ in range(DRAWS))
     nets = tuple(net for net in drawn if net not in ends)
@@ -72,8 +79,8 @@ def make_plan(architecture: Architecture, seed: int) -> Plan:
         counts=counts,
         reference=tuple(row[len(row) // 2] for row in counts),
         # A supernet of a single module has no net between its ends.
-        fitted=nets[:FITTED_NETS] or ends,
-        tried=(*ends, *nets[FITTED_NETS : FITTED_NETS + TRIED_NETS - len(ends)]),
+        fitted=nets[:fitted] or ends,
+        tried=(*ends, *nets[fitted : fitted + tried - len(ends)]),
     )
 
 
@@ -83,6 +90,6 @@ def random_counts(architecture: Architecture, draw: np.random.Generator) -> Coun
     return tuple(int(draw.binomial(block.modules, share)) for block in architecture.blocks)
 
 
-def _measured_counts(modules: int) -> tuple[int, ...]:
-    steps: npt.NDArray[np.float64] = np.linspace(0, modules, min(modules + 1, MOST_COUNTS))
+def _measured_counts(modules: int, most: int) -> tuple[int, ...]:
+    steps: npt.NDArray[np.float64] = np.linspace(0, modules, min(modules + 1, most))
     return tuple(int(n) for n in steps.round())

@@ -17,7 +17,7 @@ from assembler.device import Profile
 from assembler.manifest import metadata_bytes
 from assembler.scenario import Limits, Scenario
 from assembler.search import Caps, most_useful, search
-from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, utilities
+from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, shares_of, utilities
 from supernet.card import Card
 from supernet.gates import Gates, full_gates
 from supernet.task import Task
@@ -69,12 +69,17 @@ class Estimator:
         ends = np.cumsum(modules)[:-1]
         return [np.split(utilities(base[0], class_term[0], weight, modules), ends) for weight in weights]
 
-    def accuracy(self, task: Task, counts: Sequence[int]) -> float:
-        """Return the predicted accuracy, 0..1, of a model with so many modules on in each block."""
+    def accuracy(self, task: Task, counts: Sequence[int], side: int | None = None) -> float:
+        """Return the predicted accuracy, 0..1, of a model with so many modules on in each block.
+
+        Args:
+            task: its classes are in the Card's vocabulary.
+            counts: modules on, L numbers.
+            side: what the image is shrunk to, px; None leaves it.
+        """
         if len(task.classes) == 1 and not task.other:
             return 1.0
-        blocks = self.card.architecture.blocks
-        shares = np.array([[n / b.modules for n, b in zip(counts, blocks, strict=True)]], np.float32)
+        shares = np.array([shares_of(self.card.architecture, counts, side)], np.float32)
         asked = {
             "task": self._task(task.classes),
             "shares": shares,
@@ -82,6 +87,11 @@ class Estimator:
         }
         (accuracy,) = self._predictor.run(["accuracy"], asked)
         return float(accuracy[0, 0])
+
+
+def sides_of(card: Card) -> tuple[int | None, ...]:
+    """Return the sides that a model may see its image at: the whole one, None, first."""
+    return (None, *card.architecture.sides)
 
 
 def caps_of(limits: Limits) -> Caps:
@@ -94,21 +104,31 @@ def outputs_of(scenario: Scenario) -> int:
     return len(scenario.task.classes) + int(scenario.task.other)
 
 
-def cost(scenario: Scenario, card: Card, counts: Sequence[int], profile: Profile) -> Cost:
-    """Return the Cost of a scenario's model with so many modules on in each block."""
+def cost(
+    scenario: Scenario, card: Card, counts: Sequence[int], profile: Profile, side: int | None = None
+) -> Cost:
+    """Return the Cost of a scenario's model with so many modules on in each block and its image shrunk to a side."""
     strings = metadata_bytes(scenario, card)
-    return cost_of(card.architecture, counts, outputs_of(scenario), profile, metadata_bytes=strings)
+    architecture = card.architecture.at(side)
+    return cost_of(architecture, counts, outputs_of(scenario), profile.at(side), metadata_bytes=strings)
 
 
 def least_cost(scenario: Scenario, card: Card, profile: Profile) -> Cost:
-    """Return the Cost of a scenario's cheapest model, the one without any module."""
-    return cost(scenario, card, (0,) * len(card.architecture.blocks), profile)
+    """Return the Cost of a scenario's cheapest model, without any module, at the side that suits its limits best."""
+    nothing = (0,) * len(card.architecture.blocks)
+    limits = scenario.limits.requested
+
+    def excess(least: Cost) -> float:
+        figures = {"latency_ms": least.latency_ms, "memory_mb": least.memory_mb, "size_mb": least.size_mb}
+        return max((figures[name] / limit for name, limit in limits.items() if name in figures), default=0.0)
+
+    return min((cost(scenario, card, nothing, profile, side) for side in sides_of(card)), key=excess)
 
 
-def budget_of(caps: Caps, scenario: Scenario, card: Card, profile: Profile) -> float:
-    """Return the share of the dense net's cost that the tightest cap leaves, 0..1."""
-    dense = cost(scenario, card, full_gates(card.architecture).counts, profile)
-    least = least_cost(scenario, card, profile)
+def budget_of(caps: Caps, scenario: Scenario, card: Card, profile: Profile, side: int | None = None) -> float:
+    """Return the share of the dense net's cost, at a side, that the tightest cap leaves, 0..1."""
+    dense = cost(scenario, card, full_gates(card.architecture).counts, profile, side)
+    least = cost(scenario, card, (0,) * len(card.architecture.blocks), profile, side)
     shares = [1.0]
     if caps.latency_ms is not None and dense.latency_ms > least.latency_ms:
         allowed = caps.latency_ms / (1 + profile.latency.margin)
@@ -130,6 +150,8 @@ def propose(
 ) -> tuple[Proposal, ...]:
     """Return the different Gates that the portfolio gives, best predicted accuracy first; empty if nothing fits.
 
+    Those of the best side come with all weights of the class term, those of other sides with the first.
+
     A proposal for a part of the caps joins where it is predicted to be better than all that use them up: a
     looser limit never foretells a worse model.
 
@@ -141,13 +163,22 @@ def propose(
         levels: shares of the dense net's cost at which a smaller model is looked at too.
     """
     kept = caps_of(scenario.limits) if caps is None else caps
-    budget = budget_of(kept, scenario, estimator.card, profile)
-    found = _portfolio(scenario, estimator, profile, kept, budget)
+    card = estimator.card
+    portfolios = []
+    for side in sides_of(card):
+        budget = budget_of(kept, scenario, card, profile, side)
+        if found := _portfolio(scenario, estimator, profile, kept, budget, side):
+            portfolios.append((found, budget, side))
+    if not portfolios:
+        return ()
+    portfolios.sort(key=lambda portfolio: -portfolio[0][0].predicted.accuracy)
+    (found, budget, side), others = portfolios[0], portfolios[1:]
     for level in [level for level in levels if level < budget]:
-        smaller = _portfolio(scenario, estimator, profile, kept, level, at_level=True)
+        at_level = _at_level(kept, level, scenario, card, profile, side)
+        smaller = _portfolio(scenario, estimator, profile, at_level, level, side)
         if smaller and smaller[0].predicted.accuracy > found[0].predicted.accuracy:
             found = (smaller[0], *found[: len(PORTFOLIO) - 1])
-    return found
+    return (*found, *(portfolio[0] for portfolio, _, _ in others))
 
 
 def _portfolio(
@@ -156,28 +187,34 @@ def _portfolio(
     profile: Profile,
     caps: Caps,
     budget: float,
-    *,
-    at_level: bool = False,
+    side: int | None,
 ) -> tuple[Proposal, ...]:
-    """Return the proposals of all weights of the class term; ``at_level`` holds the latency to the budget too."""
-    card, outputs = estimator.card, outputs_of(scenario)
-    strings = metadata_bytes(scenario, card)
-    kept = _at_level(caps, budget, scenario, card, profile) if at_level else caps
+    """Return the proposals of all weights of the class term at one side."""
+    card = estimator.card
     # The task decides which modules of a block are on, never how many: one search serves all weights.
     portfolio = estimator.utilities(scenario.task.classes, budget)
-    first = search(portfolio[0], card.architecture, profile, kept, outputs, metadata_bytes=strings)
+    first = search(
+        portfolio[0],
+        card.architecture.at(side),
+        profile.at(side),
+        caps,
+        outputs_of(scenario),
+        metadata_bytes=metadata_bytes(scenario, card),
+    )
     if first is None:
         return ()
-    expected = cost(scenario, card, first.counts, profile)
-    predicted = _predicted(expected, estimator.accuracy(scenario.task, first.counts))
+    expected = cost(scenario, card, first.counts, profile, side)
+    predicted = _predicted(expected, estimator.accuracy(scenario.task, first.counts, side))
     gates = dict.fromkeys((first, *(most_useful(values, first.counts) for values in portfolio[1:])))
-    return tuple(Proposal(each, predicted) for each in gates)
+    return tuple(Proposal(replace(each, side=side), predicted) for each in gates)
 
 
-def _at_level(caps: Caps, budget: float, scenario: Scenario, card: Card, profile: Profile) -> Caps:
+def _at_level(
+    caps: Caps, budget: float, scenario: Scenario, card: Card, profile: Profile, side: int | None
+) -> Caps:
     """Return caps whose latency leaves this share of the dense net's cost, all others as they are."""
-    dense = cost(scenario, card, full_gates(card.architecture).counts, profile).latency_ms
-    least = least_cost(scenario, card, profile).latency_ms
+    dense = cost(scenario, card, full_gates(card.architecture).counts, profile, side).latency_ms
+    least = cost(scenario, card, (0,) * len(card.architecture.blocks), profile, side).latency_ms
     level = (least + budget * (dense - least)) * (1 + profile.latency.margin)
     return replace(caps, latency_ms=level if caps.latency_ms is None else min(level, caps.latency_ms))
 

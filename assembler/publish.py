@@ -71,7 +71,7 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
     files = {
         WEIGHTS_FILE: weights_bytes(trained.supernet),
         ASSEMBLER_FILE: build_assembler(trained.assembler),
-        PREDICTOR_FILE: build_predictor(trained.foretold.predictor, len(setup.architecture.blocks)),
+        PREDICTOR_FILE: build_predictor(trained.foretold.predictor),
     }
     if publication.named_in is None:
         files[IMAGES_FILE] = images_bytes(calibration, validation)

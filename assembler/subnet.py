@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supernet.card import Architecture
+from supernet.shrink import shrink_matrix
 
 Array = npt.NDArray[np.float32]
 
@@ -47,10 +48,11 @@ class DenseBlock:
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """A dense network: stem, blocks, neck, mean over all pixels, linear head.
+    """A dense network: perhaps shrink the image, then stem, blocks, neck, mean over all pixels, linear head.
 
     ``head_weight`` K x F, ``head_bias`` K. Input: float32 pixels 0..255, of which ``input_mean``
-    (one number a channel) is subtracted before the stem; division is folded into the stem.
+    (one number a channel) is subtracted before the stem; division is folded into the stem. ``shrink`` R makes the
+    image R x R^T, see ``supernet.shrink``.
     """
 
     input_mean: tuple[float, ...]
@@ -59,6 +61,7 @@ class Subnet:
     neck: Conv
     head_weight: Array
     head_bias: Array
+    shrink: Array | None = None
 
     def with_head(self, weight: Array, bias: Array) -> "Subnet":
         """Return the same network with another head (K x F, K)."""
@@ -82,7 +85,7 @@ def random_subnet(architecture: Architecture, counts: tuple[int, ...], classes: 
     """Return a Subnet of the given shape with random weights, for measuring a device.
 
     Args:
-        architecture: the sizes.
+        architecture: the sizes, those of ``at(side)`` for a network that shrinks its image.
         counts: active modules of every block.
         classes: outputs of the head.
         seed: of the weights.
@@ -93,7 +96,7 @@ def random_subnet(architecture: Architecture, counts: tuple[int, ...], classes: 
         weight = draw.normal(0.0, (2.0 / (c * k * k)) ** 0.5, (d, c, k, k)).astype(np.float32)
         return Conv(weight, np.zeros(d, np.float32), stride, padding, relu)
 
-    stem = architecture.stem
+    stem, whole = architecture.stem, architecture.shrunk_from
     blocks = []
     for block, count in zip(architecture.blocks, counts, strict=True):
         hidden = count * architecture.module_channels
@@ -117,4 +120,5 @@ def random_subnet(architecture: Architecture, counts: tuple[int, ...], classes: 
         neck=conv(architecture.neck_channels, last, 1, relu=True),
         head_weight=draw.normal(0, 0.05, (classes, architecture.neck_channels)).astype(np.float32),
         head_bias=np.zeros(classes, np.float32),
+        shrink=None if whole is None else shrink_matrix(whole, architecture.input.height),
     )

@@ -205,7 +205,8 @@ def _start_assembler(run: Run, setup: Setup, assembler: Assembler, profile: Prof
     images = setup.data.train.balanced(64, seed=seed + 1)
     saliency = class_saliency(run.average, images, networks=setup.networks, seed=seed, rank=rank, world=world)
     with torch.no_grad():
-        assembler.worth.copy_(worth_of(ladder, setup.architecture))
+        assembler.worth.copy_(worth_of(ladder.blocks, setup.architecture))
+        assembler.raises.copy_(torch.tensor(ladder.raises, dtype=torch.int64))
         assembler.saliency.copy_(affinity_from(saliency))
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from supernet.card import Architecture
+
 # The smallest share of the dense net's cost that the assembler tells apart.
 SMALLEST_BUDGET = 0.02
 # Logarithms of utilities are kept within plus and minus this.
@@ -43,3 +45,18 @@ def utilities(base: Array, class_term: Array, weight: float, modules: Sequence[i
         found[part][order] = np.exp(np.clip(base[part][by_budget], -LOGARITHM_RANGE, LOGARITHM_RANGE))
         start += count
     return found
+
+
+def shares_of(architecture: Architecture, counts: Sequence[int], side: int | None) -> list[float]:
+    """Return what the predictor knows of a model's size: the share of each block's modules that are on.
+
+    That of the image's side stands last where the architecture has a choice of sides.
+
+    Args:
+        architecture: of the supernet, L blocks.
+        counts: modules on, L numbers.
+        side: what the image is shrunk to, px; None leaves it.
+    """
+    shares = [n / block.modules for n, block in zip(counts, architecture.blocks, strict=True)]
+    whole = architecture.input.height
+    return [*shares, (side or whole) / whole] if architecture.sides else shares

@@ -44,6 +44,12 @@ def train(
     shift_px: Annotated[int, typer.Option(min=0)] = 2,
     erase: Annotated[float, typer.Option(min=0, max=1, help="Share of images with an erased square.")] = 0.25,
     side_px: Annotated[int, typer.Option(min=16, max=64, help="For image folders.")] = 32,
+    sides: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="A smaller side, px, that a model may shrink its image to; may be given several times."
+        ),
+    ] = None,
     channels: Annotated[int, typer.Option(help="For image folders: 1 gray, 3 RGB.")] = 3,
     licence: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "unknown",
     credit: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "",
@@ -79,8 +85,12 @@ def train(
             param_hint="--data",
         )
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        design = small_design(channels=found_channels, side_px=height, sides=tuple(sides or ()))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--sides") from error
     setup = Setup(
-        architecture=small_design(channels=found_channels, side_px=height),
+        architecture=design,
         data=images,
         work=work or Path("runs") / out.name,
         recipe=Recipe(

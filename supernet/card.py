@@ -8,9 +8,10 @@ of the data set they are).
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from supernet.errors import CheckpointDamaged
 from supernet.task import Kind
@@ -76,6 +77,46 @@ class Architecture(Frozen):
     blocks: tuple[Block, ...] = Field(min_length=1)
     module_channels: int = Field(default=16, ge=1)
     neck_channels: int = Field(ge=1)
+    sides: tuple[int, ...] = Field(
+        default=(), description="px, smaller squares that a model may shrink its image to, descending"
+    )
+    shrunk_from: int | None = Field(
+        default=None, description="px, side of the image before it is shrunk; only what ``at`` returns has it"
+    )
+
+    @model_validator(mode="after")
+    def _sides_shrink(self) -> "Architecture":
+        whole = self.input.height
+        if self.sides and self.input.width != whole:
+            raise ValueError("only square images can be shrunk")
+        for side in self.sides:
+            if not 0 < side < whole or any(block.height * side % whole for block in self.blocks):
+                raise ValueError(f"a side of {side} px does not divide into the blocks' sizes")
+        if list(self.sides) != sorted(set(self.sides), reverse=True):
+            raise ValueError("sides must fall")
+        return self
+
+    def at(self, side: int | None) -> "Architecture":
+        """Return the sizes of a model that shrinks its image to ``side`` px first; None is the whole image.
+
+        The input of the result is the shrunk image.
+        """
+        return self if side is None else _at(self, side)
+
+
+@lru_cache(maxsize=64)
+def _at(architecture: Architecture, side: int) -> Architecture:
+    whole = architecture.input.height
+    blocks = tuple(
+        block.model_copy(
+            update={"height": block.height * side // whole, "width": block.width * side // whole}
+        )
+        for block in architecture.blocks
+    )
+    shrunk = architecture.input.model_copy(update={"height": side, "width": side})
+    return architecture.model_copy(
+        update={"input": shrunk, "blocks": blocks, "sides": (), "shrunk_from": whole}
+    )
 
 
 class DataSource(Frozen):

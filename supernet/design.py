@@ -8,7 +8,7 @@ DOWN_MODULES = 8
 LATE_BLOCKS, LATE_MODULES = 4, 6
 
 
-def small_design(*, channels: int, side_px: int) -> Architecture:
+def small_design(*, channels: int, side_px: int, sides: tuple[int, ...] = ()) -> Architecture:
     """Return the design for images of about 24 to 40 px a side: 8 residual blocks with 3x3 convolutions.
 
     Pixels are only divided, so that normalisation costs a model nothing. Early blocks follow the budget alone;
@@ -17,12 +17,14 @@ def small_design(*, channels: int, side_px: int) -> Architecture:
     Args:
         channels: of the image, 1 or 3.
         side_px: of the square image; a multiple of 4.
+        sides: smaller squares that a model may shrink its image to, px, multiples of 4.
 
     Raises:
-        ValueError: the side is not a multiple of 4.
+        ValueError: a side is not a multiple of 4, or no smaller one.
     """
-    if side_px % 4:
-        raise ValueError(f"side_px is {side_px}, a multiple of 4 is needed")
+    for side in (side_px, *sides):
+        if side % 4 or not 0 < side <= side_px:
+            raise ValueError(f"a side is {side} px, a multiple of 4 up to {side_px} is needed")
     half, quarter = side_px // 2, side_px // 4
     blocks = [
         _block(f"early{i}", EARLY_MODULES, 1, EARLY, EARLY, half, task_wise=False)
@@ -44,6 +46,7 @@ def small_design(*, channels: int, side_px: int) -> Architecture:
         stem=Stem(channels=EARLY, kernel=3, stride=2),
         blocks=tuple(blocks),
         neck_channels=NECK,
+        sides=tuple(sorted(set(sides), reverse=True)),
     )
 
 

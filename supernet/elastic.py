@@ -1,6 +1,7 @@
 """Random sub-networks for the elastic phase of training, before there is an assembler."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -51,6 +52,13 @@ def random_gates(draw: np.random.Generator, architecture: Architecture, budget: 
     return Gates(tuple(tuple(sorted(block)) for block in active))
 
 
+def random_side(draw: np.random.Generator, architecture: Architecture) -> int | None:
+    """Return a side to shrink the image to, or as often None for the whole one."""
+    if not architecture.sides or draw.uniform() < 0.5:
+        return None
+    return int(draw.choice(architecture.sides))
+
+
 def elastic_sampler(architecture: Architecture, classes: int) -> Sampler:
     """Return the sampler of the elastic phase: a small and a random sub-network, on random tasks."""
 
@@ -59,7 +67,9 @@ def elastic_sampler(architecture: Architecture, classes: int) -> Sampler:
         budgets = (math.exp(draw.uniform(math.log(SMALLEST_SAMPLED), math.log(0.12))), random_budget(draw))
         tasks = [everything if draw.uniform() < 0.3 else random_task(draw, classes) for _ in budgets]
         return [
-            Sample(random_gates(draw, architecture, budget), task)
+            Sample(
+                replace(random_gates(draw, architecture, budget), side=random_side(draw, architecture)), task
+            )
             for budget, task in zip(budgets, tasks, strict=True)
         ]
 

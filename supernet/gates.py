@@ -1,4 +1,4 @@
-"""Gates: which modules of a supernet are on.
+"""Gates: which modules of a supernet are on, and how large the image is that they see.
 
 Legend: L blocks, M modules of a block.
 """
@@ -10,9 +10,10 @@ from supernet.card import Architecture
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """The active modules of every block, by index, ascending."""
+    """The active modules of every block, by index, ascending; ``side`` is what the image is shrunk to, px, if it is."""
 
     active: tuple[tuple[int, ...], ...]
+    side: int | None = None
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -37,6 +38,6 @@ def full_gates(architecture: Architecture) -> Gates:
     return Gates(tuple(tuple(range(block.modules)) for block in architecture.blocks))
 
 
-def prefix_gates(counts: tuple[int, ...]) -> Gates:
+def prefix_gates(counts: tuple[int, ...], side: int | None = None) -> Gates:
     """Return gates with the first ``counts[l]`` modules of each block l on."""
-    return Gates(tuple(tuple(range(n)) for n in counts))
+    return Gates(tuple(tuple(range(n)) for n in counts), side)

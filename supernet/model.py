@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from supernet.card import Architecture
 from supernet.gates import Gates
 from supernet.layers import ModularBlock, NormConv, Statistics
+from supernet.shrink import shrink_matrix
 
 
 class Supernet(nn.Module):
@@ -59,6 +60,9 @@ class Supernet(nn.Module):
         if statistics is not None:
             statistics.start()
         x = (image - self.mean) / self.std
+        if gates.side is not None:
+            shrink = torch.from_numpy(shrink_matrix(x.shape[-1], gates.side).copy()).to(x.device)
+            x = (shrink @ x @ shrink.T).contiguous(memory_format=torch.channels_last)
         x = F.relu(self.stem(x, statistics))
         for index, (block, active) in enumerate(zip(self.modular_blocks, gates.active, strict=True)):
             x = block(x, active, statistics, None if strengths is None else strengths[index])

@@ -31,4 +31,5 @@ SMALL = Architecture(
         ),
     ),
     neck_channels=32,
+    sides=(12, 8),
 )

@@ -7,7 +7,7 @@ import torch
 
 from assembler.compile.network import build_assembler, build_predictor
 from assembler.model import Assembler, Predictor
-from supernet.card import Card, DataSource, Figures, Training
+from supernet.card import Architecture, Card, DataSource, Figures, Training
 from supernet.checkpoint import file_digests, images_bytes, save_checkpoint, weights_bytes
 from supernet.data import Split
 from supernet.model import Supernet
@@ -17,10 +17,10 @@ from tests.shapes import SMALL
 CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox")
 
 
-def small_supernet(seed: int = 0) -> Supernet:
+def small_supernet(seed: int = 0, architecture: Architecture = SMALL) -> Supernet:
     """Return a supernet with random weights in which every module matters."""
     torch.manual_seed(seed)
-    supernet = Supernet(SMALL, len(CLASSES))
+    supernet = Supernet(architecture, len(CLASSES))
     for block in supernet.modular_blocks:
         torch.nn.init.normal_(block.project, 0.0, 0.1)
         torch.nn.init.uniform_(block.scale, 0.5, 1.5)
@@ -42,20 +42,21 @@ def small_images(per_class: int, seed: int = 0) -> Split:
 def small_checkpoint(folder: Path, supernet: Supernet) -> Card:
     """Write a whole checkpoint around a supernet, with an untrained assembler and predictor."""
     torch.manual_seed(1)
-    assembler = Assembler(SMALL, len(CLASSES))
+    architecture = supernet.architecture
+    assembler = Assembler(architecture, len(CLASSES))
     torch.nn.init.normal_(assembler.saliency, 0.0, 1.0)
-    predictor = Predictor(SMALL, torch.full((len(CLASSES), len(CLASSES)), 0.01).fill_diagonal_(0.0))
+    predictor = Predictor(architecture, torch.full((len(CLASSES), len(CLASSES)), 0.01).fill_diagonal_(0.0))
     files = {
         "weights.safetensors": weights_bytes(supernet),
         "assembler.onnx": build_assembler(assembler),
-        "predictor.onnx": build_predictor(predictor, len(SMALL.blocks)),
+        "predictor.onnx": build_predictor(predictor),
         "images.npz": images_bytes(small_images(30, seed=1), small_images(20, seed=2)),
     }
     card = Card(
         name=folder.name,
         kind=Kind.CLASSIFICATION,
         classes=CLASSES,
-        architecture=SMALL,
+        architecture=architecture,
         data=DataSource(name="bands", licence="MIT", credit=""),
         training=Training(command="", seed=0, epochs=0.0, duration_s=0.0, machine="", versions={}),
         figures=Figures(

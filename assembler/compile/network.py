@@ -1,6 +1,6 @@
 """Write assembler and predictor as ONNX files, so that the HTTP process can ask them without torch.
 
-Legend: B tasks, K classes, M modules, L blocks.
+Legend: B tasks, K classes, M modules, S shares that tell a model's size.
 """
 
 import math
@@ -39,10 +39,10 @@ def build_assembler(assembler: Assembler) -> bytes:
     )
 
 
-def build_predictor(predictor: Predictor, blocks: int) -> bytes:
+def build_predictor(predictor: Predictor) -> bytes:
     """Return an ONNX model of the predictor.
 
-    Inputs ``task`` B x K, ``shares`` B x L and ``other`` B x 1, output ``accuracy`` B x 1.
+    Inputs ``task`` B x K, ``shares`` B x S and ``other`` B x 1, output ``accuracy`` B x 1.
     """
     graph = Graph()
     classes = len(predictor.confusion)
@@ -55,7 +55,7 @@ def build_predictor(predictor: Predictor, blocks: int) -> bytes:
     )
     graph.node("Sigmoid", _sequence(graph, known, predictor.network), output="accuracy")
     return graph.model(
-        {"task": ["B", classes], "shares": ["B", blocks], "other": ["B", 1]}, {"accuracy": ["B", 1]}
+        {"task": ["B", classes], "shares": ["B", predictor.shares], "other": ["B", 1]}, {"accuracy": ["B", 1]}
     )
 
 

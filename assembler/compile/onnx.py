@@ -33,6 +33,9 @@ def build(
     if any(subnet.input_mean):
         mean = np.asarray(subnet.input_mean, np.float32).reshape(1, -1, 1, 1)
         x = graph.node("Sub", x, graph.weight(mean, "mean"), output="centred")
+    if subnet.shrink is not None:
+        x = graph.node("MatMul", graph.weight(subnet.shrink, "shrink.rows"), x, output="shrunk_rows")
+        x = graph.node("MatMul", x, graph.weight(subnet.shrink.T, "shrink.columns"), output="shrunk")
     x = _conv(graph, x, subnet.stem, "stem")
     for index, block in enumerate(subnet.blocks):
         x = _block(graph, x, block, f"block{index}")

@@ -16,6 +16,7 @@ from assembler.measure import measure_device
 from assembler.propose import Estimator, propose
 from assembler.scenario import Scenario, parse_scenario
 from supernet.checkpoint import Checkpoint, load_checkpoint
+from tests.shapes import SMALL
 from tests.small import CLASSES, small_checkpoint, small_supernet
 
 PHASES = ["assembling", "calibrating", "compiling", "verifying", "measuring"]
@@ -145,13 +146,17 @@ def test_shapes_that_run_slower_than_foretold_are_never_cut_out(kit: Kit) -> Non
     assert measured(assembly).latency_ms <= dense * 0.75
 
 
-def test_a_model_may_use_its_limit_up_where_it_is_timed(kit: Kit) -> None:
-    checkpoint, estimator, profile = kit
+def test_a_model_may_use_its_limit_up_where_it_is_timed(tmp_path: Path) -> None:
+    supernet = small_supernet(architecture=SMALL.model_copy(update={"sides": ()}))
+    card = small_checkpoint(tmp_path / "plain", supernet)
+    *_, profile = measure_device(card)
+    assert isinstance(profile, Profile)
     careful = profile.model_copy(update={"latency": profile.latency.model_copy(update={"margin": 0.5})})
-    dense = made(kit, scenario({"size_mb": 1.0}))
+    plain = load_checkpoint(tmp_path / "plain"), Estimator(tmp_path / "plain", card), careful
+    dense = made(plain, scenario({"size_mb": 1.0}))
     asked = scenario({"latency_ms": measured(dense).latency_ms * 1.2})
-    foretold = propose(asked, estimator, careful)[0]
-    assembly = made((checkpoint, estimator, careful), asked)
+    foretold = propose(asked, plain[1], careful)[0]
+    assembly = made(plain, asked)
     assert assembly.limits_met
     assert sum(map(len, assembly.manifest["supernet"]["modules_on"])) > sum(foretold.gates.counts)
 

@@ -45,7 +45,7 @@ def test_proposals_keep_to_the_limit(estimator: Estimator, share: float, classes
     low = needed(estimator.card)["latency_ms"]
     asked = scenario(tuple(sorted(classes)), latency_ms=low * (1 + 3 * share))
     proposals = propose(asked, estimator, PROFILE)
-    assert 1 <= len(proposals) <= 3
+    assert 1 <= len(proposals) <= 5
     assert len({proposal.gates for proposal in proposals}) == len(proposals)
     assert all(p.predicted.latency_ms <= asked.limits.latency_ms for p in proposals)  # type: ignore[operator]
     assert all(0.0 <= p.predicted.accuracy <= 1.0 for p in proposals)
@@ -121,10 +121,10 @@ def test_the_budget_is_the_tightest_share(estimator: Estimator) -> None:
     dense = cost(asked, card, full_gates(SMALL).counts, PROFILE)
     assert isinstance(dense, Cost)
     assert budget_of(Caps(), asked, card, PROFILE) == 1.0
-    least = least_cost(asked, card, PROFILE)
+    least = cost(asked, card, (0, 0, 0), PROFILE)
     half = (least.latency_ms + dense.latency_ms) / 2
     assert budget_of(Caps(latency_ms=half), asked, card, PROFILE) == pytest.approx(0.5)
-    tight = Caps(latency_ms=half, size_mb=least_cost(asked, card, PROFILE).size_mb)
+    tight = Caps(latency_ms=half, size_mb=least.size_mb)
     assert budget_of(tight, asked, card, PROFILE) == pytest.approx(0.0, abs=1e-6)
     assert caps_of(asked.limits) == Caps(latency_ms=1.0)
 

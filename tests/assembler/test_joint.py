@@ -1,6 +1,5 @@
 """The assembler chooses by task and budget, and learns from what it chose."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -8,8 +7,8 @@ import pytest
 import torch
 
 from assembler.cost import cost_of
-from assembler.joint import choose, joint_sampler, ladder_within, straight_through
-from assembler.ladder import worth_of
+from assembler.joint import allowed_ms, choose, joint_sampler, ladder_within, straight_through
+from assembler.ladder import side_of, worth_of
 from assembler.model import Assembler
 from assembler.nominal import nominal_profile
 from assembler.utility import utilities
@@ -24,6 +23,7 @@ PROFILE = nominal_profile(SMALL)
 def assembler_of_opinions() -> Assembler:
     torch.manual_seed(0)
     assembler = Assembler(SMALL, len(CLASSES))
+    assembler.raises.copy_(torch.tensor((2, 5)))
     assembler.worth.copy_(worth_of((1, 2, 1, 0, 2, 1, 0, 2, 2, 0, 1), SMALL))
     torch.nn.init.normal_(assembler.saliency, 0.0, 2.0)
     return assembler
@@ -49,24 +49,37 @@ def test_gates_differ_by_task() -> None:
     assert len(found) >= 3
 
 
-@pytest.mark.parametrize("within", [choose, ladder_within])
+RAISES = (2, 5)
+
+
+def latency(gates: Gates) -> float:
+    return cost_of(SMALL.at(gates.side), gates.counts, 1, PROFILE.at(gates.side)).latency_ms
+
+
 @pytest.mark.parametrize("budget", [0.0, 0.1, 0.5, 1.0])
-def test_chosen_gates_keep_to_the_budget(budget: float, within: Callable[..., Gates]) -> None:
-    gates = within(np.random.default_rng(0).random(11).astype(np.float32) + 0.1, SMALL, PROFILE, budget)
-    least, dense = (
-        cost_of(SMALL, counts, 1, PROFILE).latency_ms for counts in ((0, 0, 0), full_gates(SMALL).counts)
-    )
-    assert cost_of(SMALL, gates.counts, 1, PROFILE).latency_ms <= least + budget * (dense - least) + 1e-9
+def test_gates_keep_to_the_budget(budget: float) -> None:
+    values = np.random.default_rng(0).random(11).astype(np.float32) + 0.1
+    least, dense = latency(Gates(((), (), ()), SMALL.sides[-1])), latency(full_gates(SMALL))
+    allowed = least + budget * (dense - least) + 1e-9
+    assert allowed_ms(SMALL, PROFILE, budget) == pytest.approx(allowed)
+    on_ladder = ladder_within(values, SMALL, PROFILE, budget, RAISES)
+    chosen = choose(values, SMALL, PROFILE, budget, on_ladder.side)
+    assert chosen.side == on_ladder.side
+    assert latency(on_ladder) <= allowed
+    assert latency(chosen) <= allowed
+    assert on_ladder.side == side_of(RAISES, on_ladder.size, SMALL) or budget < 1.0
     if budget == 1.0:
-        assert gates == full_gates(SMALL)
+        assert chosen == on_ladder == full_gates(SMALL)
 
 
 def test_shapes_on_the_ladder_grow_out_of_one_another() -> None:
     values = np.random.default_rng(1).random(11).astype(np.float32) + 0.1
-    found = [ladder_within(values, SMALL, PROFILE, budget) for budget in np.linspace(0.0, 1.0, 40)]
+    found = [ladder_within(values, SMALL, PROFILE, budget, RAISES) for budget in np.linspace(0.0, 1.0, 40)]
     assert len(set(found)) > 8
     for small, large in pairwise(found):
         assert all(set(a) <= set(b) for a, b in zip(small.active, large.active, strict=True))
+        assert (small.side or 16) <= (large.side or 16)
+    assert {gates.side for gates in found} == {8, 12, None}
 
 
 def test_half_of_the_samples_are_for_all_classes_with_the_first_modules_of_every_block() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from assembler.ladder import STEP, find_ladder, worth_of
+from assembler.ladder import STEP, find_ladder, side_of, worth_of
 from assembler.nominal import nominal_profile
 from assembler.utility import LOGARITHM_RANGE
 from supernet.elastic import elastic_sampler
@@ -12,15 +12,18 @@ from supernet.train import Recipe, Run, train_steps
 from tests.shapes import SMALL
 from tests.small import CLASSES, small_images
 
+PLAIN = SMALL.model_copy(update={"sides": ()})
+
 
 def test_the_ladder_goes_through_all_modules() -> None:
     torch.manual_seed(0)
-    run = Run(Supernet(SMALL, len(CLASSES)), Recipe(epochs=4, batch=24, learning_rate=0.05))
+    run = Run(Supernet(PLAIN, len(CLASSES)), Recipe(epochs=4, batch=24, learning_rate=0.05))
     images = small_images(20)
-    for _ in train_steps(run, images, 20, 20, elastic_sampler(SMALL, len(CLASSES))):
+    for _ in train_steps(run, images, 20, 20, elastic_sampler(PLAIN, len(CLASSES))):
         pass
-    ladder = find_ladder(run.average, nominal_profile(SMALL), images, images)
-    assert np.bincount(ladder).tolist() == [3, 4, 4]
+    ladder = find_ladder(run.average, nominal_profile(PLAIN), images, images)
+    assert np.bincount(ladder.blocks).tolist() == [3, 4, 4]
+    assert ladder.raises == ()
 
 
 def test_the_block_without_which_nothing_works_comes_first() -> None:
@@ -33,7 +36,7 @@ def test_the_block_without_which_nothing_works_comes_first() -> None:
         for index in (0, 1):  # all modules of these do nothing
             run.average.modular_blocks[index].project.zero_()
     ladder = find_ladder(run.average, nominal_profile(SMALL), images, images)
-    assert ladder[0] == 2
+    assert ladder.blocks[0] == 2
 
 
 def test_worth_falls_along_the_ladder_by_an_even_step() -> None:
@@ -49,3 +52,21 @@ def test_a_long_ladder_keeps_to_the_range_of_utilities() -> None:
     blocks = tuple(block.model_copy(update={"modules": 40}) for block in SMALL.blocks)
     worth = worth_of([place % 3 for place in range(120)], SMALL.model_copy(update={"blocks": blocks}))
     assert float(worth.abs().max()) < LOGARITHM_RANGE
+
+
+def test_the_image_grows_on_the_way_where_it_may_be_shrunk() -> None:
+    torch.manual_seed(0)
+    run = Run(Supernet(SMALL, len(CLASSES)), Recipe(epochs=4, batch=24, learning_rate=0.05))
+    images = small_images(20)
+    for _ in train_steps(run, images, 20, 20, elastic_sampler(SMALL, len(CLASSES))):
+        pass
+    ladder = find_ladder(run.average, nominal_profile(SMALL), images, images)
+    assert np.bincount(ladder.blocks).tolist() == [3, 4, 4]
+    assert len(ladder.raises) == 2
+    assert list(ladder.raises) == sorted(ladder.raises)
+    assert 0 <= ladder.raises[0] <= ladder.raises[1] <= 11
+
+
+def test_sides_follow_the_modules_that_are_on() -> None:
+    assert [side_of((2, 5), modules, SMALL) for modules in (0, 1, 2, 4, 5, 11)] == [8, 8, 12, 12, None, None]
+    assert side_of((), 3, PLAIN) is None

@@ -44,7 +44,12 @@ def test_the_manifest_is_plain_json_and_names_what_made_the_model() -> None:
     again = json.loads(json.dumps(manifest))
     assert again == manifest
     assert again["artifact"]["sha256"] == artifact.sha256
-    assert again["supernet"] == {"name": CARD.name, "digest": CARD.digest, "modules_on": [[0], [], [0, 1]]}
+    assert again["supernet"] == {
+        "name": CARD.name,
+        "digest": CARD.digest,
+        "modules_on": [[0], [], [0, 1]],
+        "side_px": 16,
+    }
     assert again["toolchain"] == toolchain()
 
 

@@ -49,6 +49,6 @@ def test_predicted_accuracy_is_a_share() -> None:
     torch.manual_seed(0)
     predictor = Predictor(SMALL, torch.full((6, 6), 0.1).fill_diagonal_(0.0))
     tasks = torch.ones(4, 6)
-    found = predictor(tasks, torch.rand(4, 3), torch.tensor([[0.0], [1.0], [0.0], [1.0]]))
+    found = predictor(tasks, torch.rand(4, 4), torch.tensor([[0.0], [1.0], [0.0], [1.0]]))
     assert found.shape == (4, 1)
     assert bool(((found > 0) & (found < 1)).all())

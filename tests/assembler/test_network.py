@@ -47,9 +47,9 @@ def test_modules_of_early_blocks_do_not_depend_on_the_classes(tasks: torch.Tenso
 def test_the_predictor_answers_the_same_without_torch(tasks: torch.Tensor) -> None:
     torch.manual_seed(0)
     predictor = Predictor(SMALL, torch.rand((6, 6)) * (1 - torch.eye(6)))
-    shares = torch.rand((40, len(SMALL.blocks)))
+    shares = torch.rand((40, predictor.shares))
     other = (torch.rand((40, 1)) < 0.5).float()
-    session = onnxruntime.InferenceSession(build_predictor(predictor, len(SMALL.blocks)))
+    session = onnxruntime.InferenceSession(build_predictor(predictor))
     (answer,) = session.run(None, {"task": tasks.numpy(), "shares": shares.numpy(), "other": other.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(answer, predictor(tasks, shares, other).numpy(), atol=1e-5)

@@ -1,12 +1,13 @@
 """Every weight of the portfolio gives what a search for it alone gives."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from assembler.nominal import nominal_profile
-from assembler.propose import Estimator, budget_of, caps_of, least_cost, outputs_of, propose
+from assembler.propose import Estimator, budget_of, caps_of, least_cost, outputs_of, propose, sides_of
 from assembler.scenario import Scenario, parse_scenario
 from assembler.search import search
 from supernet.card import load_card
@@ -30,16 +31,26 @@ def scenario(latency_ms: float, *classes: str) -> Scenario:
 
 @pytest.mark.parametrize("share", [1.0, 1.1, 1.3, 1.6, 2.0, 4.0])
 @pytest.mark.parametrize("classes", [("ant", "bee"), ("cat", "fox", "eel"), ("dog",)])
-def test_one_search_serves_all_weights(estimator: Estimator, share: float, classes: tuple[str, ...]) -> None:
-    least = least_cost(scenario(1.0, *classes), estimator.card, PROFILE).latency_ms
+def test_one_search_serves_all_weights_at_every_side(
+    estimator: Estimator, share: float, classes: tuple[str, ...]
+) -> None:
+    least = least_cost(scenario(1e-6, *classes), estimator.card, PROFILE).latency_ms
     asked = scenario(least * share, *classes)
     caps = caps_of(asked.limits)
-    budget = budget_of(caps, asked, estimator.card, PROFILE)
-    alone = [
-        search(values, SMALL, PROFILE, caps, outputs_of(asked))
-        for values in estimator.utilities(classes, budget)
-    ]
     found = propose(asked, estimator, PROFILE, levels=())
-    assert [proposal.gates for proposal in found] == list(dict.fromkeys(alone))
-    assert len({proposal.gates.counts for proposal in found}) == 1
-    assert len({proposal.predicted for proposal in found}) == 1
+    best = found[0].gates.side
+    for side in sides_of(estimator.card):
+        budget = budget_of(caps, asked, estimator.card, PROFILE, side)
+        alone = [
+            search(values, SMALL.at(side), PROFILE.at(side), caps, outputs_of(asked))
+            for values in estimator.utilities(classes, budget)
+        ]
+        mine = [proposal for proposal in found if proposal.gates.side == side]
+        if alone[0] is None:
+            assert not mine
+            continue
+        expected = [replace(gates, side=side) for gates in dict.fromkeys(alone) if gates is not None]
+        assert [proposal.gates for proposal in mine] == (expected if side == best else expected[:1])
+        assert len({proposal.predicted for proposal in mine}) == 1
+    accuracies = [proposal.predicted.accuracy for proposal in found]
+    assert accuracies == sorted(accuracies, reverse=True)

@@ -58,7 +58,7 @@ def test_the_example_of_the_contract_is_read_field_by_field() -> None:
     assert scenario.task.classes == ("sneaker", "bag", "coat")
     assert scenario.limits.memory_mb == 16.0
     assert scenario.on_infeasible is OnInfeasible.FAIL
-    assert scenario.model_dump(mode="json") == BODY
+    assert scenario.model_dump(mode="json") == BODY | {"verify": True}
 
 
 def test_all_but_task_and_one_limit_may_be_left_out() -> None:

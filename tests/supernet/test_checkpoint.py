@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from supernet.card import load_card
-from supernet.checkpoint import file_digests, load_checkpoint, named_bytes, save_checkpoint
+from supernet.checkpoint import file_digests, load_checkpoint, named_bytes, save_checkpoint, weights_bytes
 from supernet.errors import CheckpointDamaged, DataInvalid, DataMissing
 from supernet.gates import full_gates
 from supernet.model import Supernet, calibrate
@@ -103,7 +103,11 @@ def test_a_checkpoint_that_does_not_match_its_card_is_never_left_behind(tmp_path
 
 def test_a_supernet_of_another_shape_does_not_load(tmp_path: Path) -> None:
     folder = tmp_path / "small"
-    small_checkpoint(folder, Supernet(SMALL.model_copy(update={"neck_channels": 48}), 6))
+    small_checkpoint(folder, small_supernet())
+    other = Supernet(SMALL.model_copy(update={"neck_channels": 48}), 6)
+    files = {name: (folder / name).read_bytes() for name in load_card(folder).files}
+    files["weights.safetensors"] = weights_bytes(other)
+    save_checkpoint(folder, load_card(folder).model_copy(update={"files": file_digests(files)}), files)
     with pytest.raises(CheckpointDamaged, match=r"weights\.safetensors does not fit the Card"):
         load_checkpoint(folder)
 
