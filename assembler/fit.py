@@ -14,6 +14,8 @@ from assembler.device import LatencyFit, MemoryFit
 Floats = npt.NDArray[np.float64]
 
 MARGIN_PERCENTILE = 95
+# A machine repeats itself no better than this.
+LEAST_MARGIN = 0.02
 TENTH = 0.1
 
 
@@ -82,8 +84,8 @@ def left_out_errors(facts: Floats, measured: Floats) -> Floats:
 
 
 def margin_of(errors: Floats) -> float:
-    """Return the share by which a prediction must be raised to hold for nearly all nets, never below 0."""
-    return max(0.0, float(np.percentile(errors, MARGIN_PERCENTILE)))
+    """Return the share by which a prediction must be raised to hold for nearly all nets, 2 % at least."""
+    return max(LEAST_MARGIN, float(np.percentile(errors, MARGIN_PERCENTILE)))
 
 
 def mape_of(errors: Floats) -> float:
