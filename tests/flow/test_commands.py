@@ -75,41 +75,54 @@ def test_a_faulty_scenario_file_is_one_sentence(tmp_path: Path, content: str | N
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_supernet_of_ones_own_is_trained_and_used(tmp_path: Path) -> None:
+def train_stripes(folder: Path, *more: str) -> None:
+    """Train a small supernet on stripes that are kept in the folder."""
     members: dict[str, object] = {"classes": np.array(CLASSES)}
     for number, (split, per_class) in enumerate((("train", 40), ("val", 20), ("test", 10))):
         images = small_images(per_class, number)
         members |= {f"x_{split}": images.images[:, 0], f"y_{split}": images.labels}
-    np.savez(tmp_path / "stripes.npz", **members)  # type: ignore[arg-type]
-    arguments = [
-        "--data",
-        "stripes.npz",
-        "--out",
-        "zoo/stripes",
-        "--epochs",
-        "12",
-        "--batch",
-        "24",
-        "--pairs",
-        "20",
-    ]
-    done = nnfactory("train", *arguments, "--processes", "1", cwd=tmp_path)
+    np.savez(folder / "stripes.npz", **members)  # type: ignore[arg-type]
+    arguments = ["--data", "stripes.npz", "--out", "zoo/stripes", "--epochs", "12", "--batch", "24"]
+    done = nnfactory("train", *arguments, "--pairs", "20", "--processes", "1", *more, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def generate_from_stripes(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    task = {"kind": "classification", "classes": ["fox", "ant"]}
+    asked = write_scenario(folder / "scenario.json", task=task, limits={"size_mb": 0.5})
+    zoo = str(folder / "zoo")
+    return nnfactory("generate", asked, "--data-dir", "data", cwd=folder, NNF_SUPERNETS=zoo, **environment)
+
+
+def accuracy_on_stripes(model: Path) -> float:
+    test = small_images(10, 2).of_classes([5, 0])
+    (scores,) = onnxruntime.InferenceSession(str(model)).run(None, {"image": test.images.astype(np.float32)})
+    return float((scores.argmax(axis=1) == test.labels).mean())
+
+
+def test_a_supernet_of_ones_own_is_trained_and_used(tmp_path: Path) -> None:
+    train_stripes(tmp_path)
     card = json.loads((tmp_path / "zoo" / "stripes" / "card.json").read_text())
     assert card["name"] == "stripes"
     assert card["training"]["command"].startswith("nnfactory train --data stripes.npz")
-    asked = write_scenario(
-        tmp_path / "scenario.json",
-        task={"kind": "classification", "classes": ["fox", "ant"]},
-        limits={"size_mb": 0.5},
-    )
-    zoo = str(tmp_path / "zoo")
-    done = nnfactory("generate", asked, "--data-dir", "data", cwd=tmp_path, NNF_SUPERNETS=zoo)
+    done = generate_from_stripes(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    test = small_images(10, 2).of_classes([5, 0])
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
-    (scores,) = session.run(None, {"image": test.images.astype(np.float32)})
-    assert (scores.argmax(axis=1) == test.labels).mean() > 0.8
+    assert accuracy_on_stripes(tmp_path / "model.onnx") > 0.8
+
+
+def test_a_supernet_without_images_takes_them_from_the_data_set_at_hand(tmp_path: Path) -> None:
+    train_stripes(tmp_path, "--no-store-images", "--sides", "12")
+    files = {path.name for path in (tmp_path / "zoo" / "stripes").iterdir()}
+    assert "images.json" in files
+    assert "images.npz" not in files
+    refused = generate_from_stripes(tmp_path)
+    assert refused.returncode == 2
+    assert "takes its images from stripes.npz" in refused.stderr
+    done = generate_from_stripes(tmp_path, NNF_DATASETS=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert accuracy_on_stripes(tmp_path / "model.onnx") > 0.8
+    manifest = json.loads((tmp_path / "model.onnx.manifest.json").read_text())
+    assert manifest["supernet"]["side_px"] in (12, 16)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,9 @@ from service import zoo
 from service.errors import SettingInvalid
 from service.zoo import find_members, shipped_zoo
 from supernet import checkpoint
-from supernet.errors import CheckpointDamaged
+from supernet.card import CARD_FILE, load_card
+from supernet.errors import CheckpointDamaged, DataMissing
+from supernet.named import NAMED_FILE, NamedImages
 from tests.service.making import write_member
 
 
@@ -56,3 +59,30 @@ def test_every_shipped_checkpoint_is_whole_and_fashion_is_among_them() -> None:
 
 def test_the_weights_file_is_the_one_that_checkpoints_have() -> None:
     assert zoo.WEIGHTS_FILE == checkpoint.WEIGHTS_FILE
+
+
+def without_images(folder: Path) -> None:
+    """Write a checkpoint that takes its images from a data set which is not there."""
+    write_member(folder)
+    named = NamedImages(data="cifar10", files={"cifar10_train.npz": "0"}, calibration=(0,), validation=(0,))
+    content = named.model_dump_json().encode()
+    (folder / NAMED_FILE).write_bytes(content)
+    card = load_card(folder)
+    files = card.files | {NAMED_FILE: hashlib.sha256(content).hexdigest()}
+    (folder / CARD_FILE).write_text(card.model_copy(update={"files": files}).model_dump_json())
+
+
+def test_a_checkpoint_whose_images_are_not_at_hand_is_named(tmp_path: Path) -> None:
+    without_images(tmp_path / "zoo" / "clothes")
+    with pytest.raises(DataMissing, match=r"clothes takes its images from cifar10_train\.npz"):
+        find_members([tmp_path / "zoo"], tmp_path)
+
+
+def test_a_shipped_checkpoint_whose_images_are_not_at_hand_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    without_images(tmp_path / "zoo" / "clothes")
+    write_member(tmp_path / "zoo" / "shoes", "shoes")
+    monkeypatch.setattr(zoo, "shipped_zoo", lambda: tmp_path / "zoo")
+    assert [member.card.name for member in find_members([tmp_path / "zoo"])] == ["shoes"]
+    assert "cifar10_train.npz" in caplog.text
