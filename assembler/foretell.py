@@ -23,7 +23,6 @@ from supernet.model import Supernet
 from supernet.task import Kind, Task
 from supernet.train import held_out, random_task
 
-FITTED_PER_CLASS, SCORED_PER_CLASS = 100, 150
 UNSEEN_SHARE = 0.2
 OTHER_SHARE = 0.25
 ANY_SIDE_SHARE = 0.4
@@ -50,6 +49,7 @@ def foretell(
     data: DataSet,
     *,
     pairs: int,
+    per_class: tuple[int, int],
     seed: int,
     rank: int = 0,
     world: int = 1,
@@ -61,13 +61,14 @@ def foretell(
         assembler: finished.
         profile: of the device whose budgets are drawn.
         data: train split to calibrate and fit heads on, val split to score on.
+        per_class: how many images of a class to calibrate and fit heads on, and to score on.
         pairs: how many models; a fifth of them are of unseen class sets and only tested on.
         seed: of everything random.
         rank: this process.
         world: how many processes share the work.
     """
-    calibration = data.train.balanced(FITTED_PER_CLASS, seed)
-    validation = data.val.balanced(SCORED_PER_CLASS, seed)
+    calibration = data.train.balanced(per_class[0], seed)
+    validation = data.val.balanced(per_class[1], seed)
     architecture = supernet.architecture
     rows: list[list[float]] = []
     for index in range(rank, pairs, world):

@@ -32,22 +32,21 @@ from supernet.task import Kind
 DENSE_CALIBRATION = 100
 MOST_VALIDATION = 150
 SAMPLED_IMAGES = 400
+STORED_BYTES = 3_200_000
 MOST_NAMED, FEWEST_NAMED = 15_000, 200
 MOST_VALIDATED, FEWEST_VALIDATED = 3000, 20
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What the Card says beyond the run itself, and which images go with the weights.
+    """What the Card says beyond the run itself.
 
-    ``images_bytes`` is how large they may be; where ``named_in`` is set they are only named, by their place in the
-    data set at that path.
+    Where ``named_in`` is set, images are only named, by their place in the data set at that path.
     """
 
     name: str
     source: DataSource
     command: str
-    images_bytes: int = 3_200_000
     named_in: Path | None = None
 
 
@@ -61,12 +60,8 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
         folder: is replaced only when the new checkpoint is complete.
     """
     seed = setup.recipe.seed
-    if publication.named_in is None:
-        per_class = images_per_class(setup.data, publication.images_bytes)
-    else:
-        per_class = named_per_class(len(setup.data.classes))
-    to_calibrate = setup.data.train.balanced_indices(per_class[0], seed)
-    to_validate = setup.data.val.balanced_indices(per_class[1], seed)
+    to_calibrate = setup.data.train.balanced_indices(setup.per_class[0], seed)
+    to_validate = setup.data.val.balanced_indices(setup.per_class[1], seed)
     calibration, validation = setup.data.train.at(to_calibrate), setup.data.val.at(to_validate)
     files = {
         WEIGHTS_FILE: weights_bytes(trained.supernet),
@@ -98,7 +93,7 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
     return card
 
 
-def images_per_class(data: DataSet, budget_bytes: int) -> tuple[int, int]:
+def stored_per_class(data: DataSet, budget_bytes: int = STORED_BYTES) -> tuple[int, int]:
     """Return how many images of each class to calibrate and to validate on fit into so many compressed bytes.
 
     At least 16 and 8. A head gains most from many images to fit, so that those take most of the room.

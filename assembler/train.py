@@ -49,7 +49,8 @@ class Setup:
     """A whole training run: what is trained, on what, how, and where its state is kept.
 
     ``networks`` is how many sub-networks the class saliency is averaged over, ``pairs`` how many
-    (task, gates, accuracy) the predictor is fitted on.
+    (task, gates, accuracy) the predictor is fitted on; ``per_class`` how many images of a class the checkpoint has
+    to calibrate and fit heads on, and to validate on.
     """
 
     architecture: Architecture
@@ -60,6 +61,7 @@ class Setup:
     device: str = "cpu"
     networks: int = 150
     pairs: int = 600
+    per_class: tuple[int, int] = (100, 150)
 
     @property
     def fingerprint(self) -> str:
@@ -184,6 +186,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
         profile,
         setup.data,
         pairs=setup.pairs,
+        per_class=setup.per_class,
         seed=setup.recipe.seed,
         rank=rank,
         world=setup.processes,

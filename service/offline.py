@@ -63,7 +63,7 @@ def train(
     """Train a supernet and its assembler; a run that was stopped is continued."""
     import torch
 
-    from assembler.publish import Publication, publish
+    from assembler.publish import Publication, named_per_class, publish, stored_per_class
     from assembler.train import STATE_FILE, Setup
     from assembler.train import train as run_training
     from supernet.card import DataSource
@@ -99,6 +99,7 @@ def train(
         processes=1 if chosen == "cuda" else processes,
         device=chosen,
         pairs=pairs,
+        per_class=stored_per_class(images) if store_images else named_per_class(len(images.classes)),
     )
     if (setup.work / STATE_FILE).exists():
         print(f"continuing the run in {setup.work}; remove that folder to start anew")
