@@ -79,6 +79,7 @@ def assemble(
     caps = _hopeful(_reachable(scenario, card, profile), profile)
     proposals, caps = _in_time(scenario, estimator, profile, caps)
     images = task_images(scenario.task, card.classes, checkpoint.calibration, checkpoint.validation)
+    kept: Assembly | None = None
     for attempt in range(RETRIES + 1):
         yield Phase("calibrating")
         best, proposal = _best(proposals, checkpoint.supernet, images, scenario.limits.accuracy_min or 0.0)
@@ -91,14 +92,18 @@ def assemble(
         measurement = measure_model(
             content, image, threads=profile.threads, percentile=scenario.limits.latency_percentile
         )
+        measured = _measured(content, measurement, accuracy, len(images.validation), scenario.limits)
+        assembly = _assembly(scenario, card, profile, best, proposal.predicted, content, measured)
         if _fits(scenario.limits, measurement) or attempt == RETRIES:
             break
+        if kept is None and assembly.limits_met:
+            kept = assembly
         caps = _tightened(caps, scenario.limits, measurement)
         proposals, caps = _in_time(scenario, estimator, profile, caps)
         if not proposals:
             break
-    measured = _measured(content, measurement, accuracy, len(images.validation), scenario.limits)
-    assembly = _assembly(scenario, card, profile, best, proposal.predicted, content, measured)
+    if not assembly.limits_met and kept is not None:
+        assembly = kept
     if not assembly.limits_met and not nearest:
         raise Infeasible(_missed(scenario, estimator, profile, assembly, measured))
     yield assembly
@@ -113,7 +118,10 @@ def _unverified(
         Infeasible: it is foretold to be less accurate than asked for, and the scenario does not ask for the nearest.
     """
     card = checkpoint.card
-    proposal = propose(scenario, estimator, profile, _reachable(scenario, card, profile), levels=())[0]
+    caps = (
+        None if too_tight(scenario, card, estimator, profile) is None else _reachable(scenario, card, profile)
+    )
+    proposal = propose(scenario, estimator, profile, caps)[0]
     predicted = proposal.predicted
     checks = foretold_check(scenario.limits, predicted)
     nearest = scenario.on_infeasible is OnInfeasible.NEAREST
@@ -154,12 +162,10 @@ def _in_time(
 ) -> tuple[tuple[Proposal, ...], Caps]:
     """Return the proposals that keep to the limit on latency as timed, and the caps that gave them.
 
-    They use the caps up: where a smaller model is foretold to be better, that is within the error of the predictor.
-
     Where none does, caps are tightened until one does or the tries end; the last proposals are returned then,
     and none where the caps leave nothing.
     """
-    proposals = propose(scenario, estimator, profile, caps, levels=())
+    proposals = propose(scenario, estimator, profile, caps)
     if scenario.limits.latency_ms is None or not proposals:
         return proposals, caps
     for _ in range(RETRIES):
@@ -168,7 +174,7 @@ def _in_time(
             return in_time, caps
         quickest = min(timed.values(), key=lambda measurement: measurement.latency_ms)
         tighter = _tightened(caps, scenario.limits, quickest)
-        if not (found := propose(scenario, estimator, profile, tighter, levels=())):
+        if not (found := propose(scenario, estimator, profile, tighter)):
             break
         proposals, caps = found, tighter
     return proposals, caps
@@ -299,5 +305,5 @@ def _missed(
     missed = tuple(check.limit for check in assembly.limits_check if not check.met)
     if missed == ("accuracy_min",):
         hope = assembly.predicted.accuracy - measured.accuracy
-        return too_inaccurate(scenario, estimator, profile, figures, hope=hope)
+        return too_inaccurate(scenario, estimator, profile, figures, measured=True, hope=hope)
     return missed_when_measured(figures, missed)

@@ -143,7 +143,8 @@ class Profile(Frozen):
     @property
     def digest(self) -> str:
         """The profile's version: sha256, hexadecimal, of everything in it."""
-        facts = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        # Without what has its default value: a file keeps its digest when a figure is added that it does not have.
+        facts = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
         return hashlib.sha256(facts.encode()).hexdigest()
 
     def suits(self, architecture: Architecture) -> bool:

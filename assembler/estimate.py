@@ -22,12 +22,13 @@ ACCURACY = "/limits/accuracy_min"
 
 def estimate(scenario: Scenario, card: Card, estimator: Estimator, profile: Profile) -> Estimate:
     """Return the predicted figures of a scenario, or why it cannot be met and what comes nearest."""
+    error = card.figures.predictor_error
     if tight := too_tight(scenario, card, estimator, profile):
-        return Estimate(**dict(tight))
+        return Estimate(**dict(tight), accuracy_error=error)
     best = propose(scenario, estimator, profile)[0].predicted
     if best.accuracy < (scenario.limits.accuracy_min or 0.0):
-        return Estimate(**dict(too_inaccurate(scenario, estimator, profile, best)))
-    return Estimate(feasible=True, predicted=best)
+        return Estimate(**dict(too_inaccurate(scenario, estimator, profile, best)), accuracy_error=error)
+    return Estimate(feasible=True, predicted=best, accuracy_error=error)
 
 
 def too_tight(scenario: Scenario, card: Card, estimator: Estimator, profile: Profile) -> Diagnosis | None:
@@ -43,7 +44,7 @@ def too_tight(scenario: Scenario, card: Card, estimator: Estimator, profile: Pro
     best = propose(scenario, estimator, profile, replace(caps_of(scenario.limits), **advised))[0].predicted
     change: dict[str, Any] = {f"/limits/{name}": value for name, value in advised.items()}
     if best.accuracy < (scenario.limits.accuracy_min or 0.0):
-        change[ACCURACY] = _round_down(best.accuracy)
+        change[ACCURACY] = _surely(best.accuracy, estimator)
     return Diagnosis(
         feasible=False,
         binding=tuple(binding),
@@ -62,7 +63,13 @@ def needed_limits(least: Cost, profile: Profile) -> dict[str, float]:
 
 
 def too_inaccurate(
-    scenario: Scenario, estimator: Estimator, profile: Profile, best: Predicted, *, hope: float = 0.0
+    scenario: Scenario,
+    estimator: Estimator,
+    profile: Profile,
+    best: Predicted,
+    *,
+    measured: bool = False,
+    hope: float = 0.0,
 ) -> Diagnosis:
     """Return the diagnosis of an accuracy floor that the other limits leave out of reach.
 
@@ -71,9 +78,11 @@ def too_inaccurate(
         estimator: of the checkpoint.
         profile: of the device.
         best: figures of the most accurate model within the other limits.
+        measured: whether those figures were measured, not foretold.
         hope: by how much the prediction was too high where that was measured; others are taken to be as well.
     """
-    nearest = [Change(change={ACCURACY: _round_down(best.accuracy)}, predicted=best)]
+    advised = _round_down(best.accuracy) if measured else _surely(best.accuracy, estimator)
+    nearest = [Change(change={ACCURACY: advised}, predicted=best)]
     wider = _widened(scenario, estimator, profile, (scenario.limits.accuracy_min or 0.0) + max(0.0, hope))
     if wider is not None and wider.predicted.accuracy > best.accuracy:
         nearest.append(wider)
@@ -94,7 +103,7 @@ def _widened(scenario: Scenario, estimator: Estimator, profile: Profile, floor: 
         part = high if found is None else (low + high) / 2
         caps = {name: _round_up(start * (end / start) ** part) for name, (start, end) in limits.items()}
         wider = replace(caps_of(scenario.limits), **caps)
-        best = propose(scenario, estimator, profile, wider, levels=())[0].predicted
+        best = propose(scenario, estimator, profile, wider)[0].predicted
         if best.accuracy >= floor:
             found = Change(change={f"/limits/{name}": value for name, value in caps.items()}, predicted=best)
             high = part
@@ -121,6 +130,11 @@ def missed_when_measured(measured: Predicted, limits: Sequence[str]) -> Diagnosi
         change[ACCURACY] = _round_down(measured.accuracy)
     nearest = (Change(change=change, predicted=measured),)
     return Diagnosis(feasible=False, binding=tuple(limits), best_possible=measured, nearest=nearest)
+
+
+def _surely(accuracy: float, estimator: Estimator) -> float:
+    """Return an accuracy that a model foretold so will hardly miss: less twice the predictor's mean error."""
+    return max(0.001, _round_down(accuracy - 2 * estimator.card.figures.predictor_error))
 
 
 def _round_up(value: float) -> float:

@@ -123,9 +123,8 @@ def _fit(predictor: Predictor, table: Tensor, classes: int) -> Foretold:
     accuracy, task = table[:, 1:2], table[:, 2 : 2 + classes]
     shares, other = table[:, 2 + classes : -1], table[:, -1:]
     torch.manual_seed(0)
-    for parameter in predictor.network.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.kaiming_uniform_(parameter, a=math.sqrt(5))
+    for layer in (predictor.task, predictor.size, predictor.hidden, predictor.last):
+        layer.reset_parameters()
     solver = torch.optim.AdamW(predictor.parameters(), lr=RATE, weight_decay=DECAY)
     pace = torch.optim.lr_scheduler.CosineAnnealingLR(solver, STEPS)
     for _ in range(STEPS):

@@ -8,13 +8,17 @@ Source: module assembler of NN-Factory (Xu et al., arXiv 2308.15003); pooling ov
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from assembler.utility import SMALLEST_BUDGET
 from supernet.card import Architecture
 
 EMBEDDING = 32
 HIDDEN = 128
+FORETELLING = 48
 LEARNED_BOUND = 0.5
+# Of the class term: at 2 the gates of ten kinds of clothes overlap by 0.6-0.7 at full weight, at no loss.
+CLASS_SCALE = 2.0
 # Less than half a step of the ladder: neighbours may change places, shapes far from it are never asked for.
 BUDGET_BOUND = 0.25
 
@@ -30,7 +34,8 @@ class Assembler(nn.Module):
     The budget term is a module's worth, which follows from the order that networks grow in (``ladder.py``), and a
     learned part of the budget; ``raises`` says how many modules are on when the image grows. The class term pools
     the class-by-module affinity over the task by the logarithm of the mean of exponentials, and adds what a set
-    encoder over class embeddings says; it is zero for early blocks.
+    encoder over class embeddings says; it is what the task has above all classes together, for whom it is zero, and
+    zero for early blocks.
     What is learned of both is bounded: a straight-through gradient always points the same way, and unbounded terms
     grow until the same modules win for every task.
     """
@@ -76,32 +81,35 @@ class Assembler(nn.Module):
         level = torch.log(budget) / torch.log(torch.tensor(SMALLEST_BUDGET))
         level = torch.cat([level, level * level], dim=1)
         base = self.worth + BUDGET_BOUND * torch.tanh(self.budget(level))
+        more = self._suits(task, level) - self._suits(torch.ones_like(task), level)
+        return base, CLASS_SCALE * self.mask * more
+
+    def _suits(self, task: Tensor, level: Tensor) -> Tensor:
+        """Return how well every module suits the classes asked for, B x M, arguments as in ``forward``."""
         count = task.sum(dim=1, keepdim=True)
         pooled = torch.log(task @ torch.exp(self.affinity) / count)
         encoded = self.task(torch.cat([task @ self.embedding / count, level], dim=1))
-        return base, self.mask * (pooled + LEARNED_BOUND * torch.tanh(encoded))
+        return pooled + LEARNED_BOUND * torch.tanh(encoded)
 
 
 class Predictor(nn.Module):
-    """Accuracy of the model that gates give for a task.
+    """Accuracy of the model that gates give for a task; it never falls when a model gets more modules.
 
-    It knows how the dense net confuses every pair of classes, and learns what fewer modules do to that.
+    It knows how the dense net confuses every pair of classes, and learns what fewer modules do to that. Weights on
+    the way from a model's size to its accuracy count by their absolute value.
+    Source: monotone networks by positive weights (Sill, Monotonic Networks, NIPS 1997).
     """
 
     confusion: Tensor
 
     def __init__(self, architecture: Architecture, confusion: Tensor) -> None:
         super().__init__()
-        classes = len(confusion)
         self.shares = len(architecture.blocks) + bool(architecture.sides)
         self.register_buffer("confusion", confusion)
-        self.network = nn.Sequential(
-            nn.Linear(classes + 3 + self.shares, 64),
-            nn.ReLU(),
-            nn.Linear(64, 64),
-            nn.ReLU(),
-            nn.Linear(64, 1),
-        )
+        self.task = nn.Linear(len(confusion) + 3, FORETELLING)
+        self.size = nn.Linear(self.shares, FORETELLING, bias=False)
+        self.hidden = nn.Linear(FORETELLING, FORETELLING)
+        self.last = nn.Linear(FORETELLING, 1)
 
     def forward(self, task: Tensor, shares: Tensor, other: Tensor) -> Tensor:
         """Return the accuracy, B x 1, 0..1.
@@ -113,8 +121,10 @@ class Predictor(nn.Module):
         """
         count = task.sum(dim=1, keepdim=True)
         confused = ((task @ self.confusion) * task).sum(dim=1, keepdim=True) / count
-        known = torch.cat([task, torch.log(confused + 1e-3), 1 / count, shares, other], dim=1)
-        result: Tensor = torch.sigmoid(self.network(known))
+        known = torch.cat([task, torch.log(confused + 1e-3), 1 / count, other], dim=1)
+        x = torch.tanh(self.task(known) + F.linear(shares, self.size.weight.abs()))
+        x = torch.tanh(F.linear(x, self.hidden.weight.abs(), self.hidden.bias))
+        result: Tensor = torch.sigmoid(F.linear(x, self.last.weight.abs(), self.last.bias))
         return result
 
 

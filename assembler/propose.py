@@ -22,9 +22,6 @@ from supernet.card import Card
 from supernet.gates import Gates, full_gates
 from supernet.task import Task
 
-# Shares of the dense net's cost at which a smaller model may be foretold to be the better one.
-LEVELS = (0.7, 0.45, 0.3, 0.2, 0.12, 0.07, 0.04)
-
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -146,21 +143,16 @@ def propose(
     estimator: Estimator,
     profile: Profile,
     caps: Caps | None = None,
-    levels: Sequence[float] = LEVELS,
 ) -> tuple[Proposal, ...]:
     """Return the different Gates that the portfolio gives, best predicted accuracy first; empty if nothing fits.
 
     Those of the best side come with all weights of the class term, those of other sides with the first.
-
-    A proposal for a part of the caps joins where it is predicted to be better than all that use them up: a
-    looser limit never foretells a worse model.
 
     Args:
         scenario: resolved, all its classes are in the estimator's Card.
         estimator: of the checkpoint.
         profile: of the device.
         caps: instead of the scenario's limits.
-        levels: shares of the dense net's cost at which a smaller model is looked at too.
     """
     kept = caps_of(scenario.limits) if caps is None else caps
     card = estimator.card
@@ -168,17 +160,11 @@ def propose(
     for side in sides_of(card):
         budget = budget_of(kept, scenario, card, profile, side)
         if found := _portfolio(scenario, estimator, profile, kept, budget, side):
-            portfolios.append((found, budget, side))
+            portfolios.append(found)
     if not portfolios:
         return ()
-    portfolios.sort(key=lambda portfolio: -portfolio[0][0].predicted.accuracy)
-    (found, budget, side), others = portfolios[0], portfolios[1:]
-    for level in [level for level in levels if level < budget]:
-        at_level = _at_level(kept, level, scenario, card, profile, side)
-        smaller = _portfolio(scenario, estimator, profile, at_level, level, side)
-        if smaller and smaller[0].predicted.accuracy > found[0].predicted.accuracy:
-            found = (smaller[0], *found[: len(PORTFOLIO) - 1])
-    return (*found, *(portfolio[0] for portfolio, _, _ in others))
+    best, *others = sorted(portfolios, key=lambda portfolio: -portfolio[0].predicted.accuracy)
+    return (*best, *(portfolio[0] for portfolio in others))
 
 
 def _portfolio(
@@ -207,16 +193,6 @@ def _portfolio(
     predicted = _predicted(expected, estimator.accuracy(scenario.task, first.counts, side))
     gates = dict.fromkeys((first, *(most_useful(values, first.counts) for values in portfolio[1:])))
     return tuple(Proposal(replace(each, side=side), predicted) for each in gates)
-
-
-def _at_level(
-    caps: Caps, budget: float, scenario: Scenario, card: Card, profile: Profile, side: int | None
-) -> Caps:
-    """Return caps whose latency leaves this share of the dense net's cost, all others as they are."""
-    dense = cost(scenario, card, full_gates(card.architecture).counts, profile, side).latency_ms
-    least = cost(scenario, card, (0,) * len(card.architecture.blocks), profile, side).latency_ms
-    level = (least + budget * (dense - least)) * (1 + profile.latency.margin)
-    return replace(caps, latency_ms=level if caps.latency_ms is None else min(level, caps.latency_ms))
 
 
 def _predicted(cost: Cost, accuracy: float) -> Predicted:

@@ -60,7 +60,7 @@ class Setup:
     processes: int = 1
     device: str = "cpu"
     networks: int = 150
-    pairs: int = 600
+    pairs: int = 1500
     per_class: tuple[int, int] = (100, 150)
 
     @property

@@ -171,6 +171,9 @@ def summary(asked: list[dict[str, Any]]) -> dict[str, Any]:
         "took_s_p50": round(statistics.median(row["took_s"] for row in rows), 3),
         "took_s_max": max(row["took_s"] for row in rows),
         "mean_overlap_of_gates": {budget: mean_overlap(asked, budget) for budget in BUDGETS},
+        "different_gates": {
+            budget: len({json.dumps(row["gates"][budget]) for row in asked}) for budget in BUDGETS
+        },
         "compared": len(compared),
         "compared_test_accuracy": _mean([row["test_accuracy"] for row in compared]),
         "compared_scratch_accuracy": _mean([row["scratch_accuracy"] for row in compared]),

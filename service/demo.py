@@ -38,7 +38,7 @@ def run_demo(data_dir: Path) -> int:
         try:
             url = _url_of(server)
             threading.Thread(target=_pass_on, args=(server,), daemon=True).start()
-            console.print(f"The service listens on {url}; its first start measures this machine.")
+            console.print(f"The service listens on {url}; a first start measures this machine.")
             with httpx.Client(base_url=url, timeout=WAIT_S + 10) as client:
                 return _make_a_model(client, data_dir, console)
         finally:

@@ -57,7 +57,7 @@ def train(
         bool,
         typer.Option(help="Keep images with the weights; else they are named and taken from NNF_DATASETS."),
     ] = True,
-    pairs: Annotated[int, typer.Option(min=20, help="Models cut out to fit the accuracy predictor.")] = 600,
+    pairs: Annotated[int, typer.Option(min=20, help="Models cut out to fit the accuracy predictor.")] = 1500,
     work: Annotated[Path | None, typer.Option(help="State of the run. Default: runs/NAME.")] = None,
 ) -> int:
     """Train a supernet and its assembler; a run that was stopped is continued."""

@@ -166,7 +166,7 @@ class Card(Frozen):
         facts = {
             "name": self.name,
             "classes": self.classes,
-            "architecture": self.architecture.model_dump(mode="json"),
+            "architecture": self.architecture.model_dump(mode="json", exclude_defaults=True),
             "files": dict(sorted(self.files.items())),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -62,14 +62,13 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Three splits of one vocabulary; ``groups`` has the group of every class where classes are grouped."""
+    """Three splits of one vocabulary."""
 
     name: str
     classes: tuple[str, ...]
     train: Split
     val: Split
     test: Split
-    groups: tuple[int, ...] | None = None
 
 
 def _as_nchw(images: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
@@ -206,8 +205,7 @@ def load_sheets(path: Path) -> DataSet:
         splits[split] = _check(
             Split(images, _labels(members["labels"], split, path)), len(classes), split, path
         )
-    groups = tuple(int(group) for group in first["group"]) if "group" in first else None
-    return DataSet(path.name, classes, splits["train"], splits["val"], splits["test"], groups)
+    return DataSet(path.name, classes, splits["train"], splits["val"], splits["test"])
 
 
 def load_data(path: Path, *, side_px: int = 32, channels: int = 3) -> DataSet:

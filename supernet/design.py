@@ -22,9 +22,11 @@ def small_design(*, channels: int, side_px: int, sides: tuple[int, ...] = ()) ->
     Raises:
         ValueError: a side is not a multiple of 4, or no smaller one.
     """
-    for side in (side_px, *sides):
-        if side % 4 or not 0 < side <= side_px:
-            raise ValueError(f"a side is {side} px, a multiple of 4 up to {side_px} is needed")
+    if side_px % 4:
+        raise ValueError(f"side_px is {side_px}, a multiple of 4 is needed")
+    for side in sides:
+        if side % 4 or not 0 < side < side_px:
+            raise ValueError(f"a smaller side is {side} px, a multiple of 4 below {side_px} is needed")
     half, quarter = side_px // 2, side_px // 4
     blocks = [
         _block(f"early{i}", EARLY_MODULES, 1, EARLY, EARLY, half, task_wise=False)

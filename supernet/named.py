@@ -21,7 +21,9 @@ class NamedImages(BaseModel):
     data: str = Field(
         description="name of the data set: of its file, or what the names of its files begin with"
     )
-    files: dict[str, str] = Field(description="sha256, hexadecimal, of every file that images are taken from")
+    files: dict[str, str] = Field(
+        min_length=1, description="sha256, hexadecimal, of every file that images are taken from"
+    )
     calibration: tuple[int, ...] = Field(description="places among the training images")
     validation: tuple[int, ...] = Field(description="places among the validation images")
 

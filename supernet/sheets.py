@@ -24,11 +24,11 @@ def sheet_file(path: Path, split: str) -> Path:
 
 
 def read_sheets(file: Path) -> Members:
-    """Return ``images`` N x S x S x 3 uint8, ``labels`` N, ``classes`` K names and, where known, ``group`` K indices.
+    """Return ``images`` N x S x S x 3 uint8, ``labels`` N and ``classes`` K names.
 
     Args:
         file: has ``sheet_000`` and so on (bytes of a picture, tiles row by row), ``y``, ``classes``, ``tile`` (S),
-            ``n`` (N), and perhaps ``coarse_of_fine``.
+            and ``n`` (N).
 
     Raises:
         DataInvalid: the file cannot be read or a member is missing.
@@ -38,6 +38,8 @@ def read_sheets(file: Path) -> Members:
             members = {name: archive[name] for name in archive.files}
         sheets = [members[name] for name in sorted(members) if name.startswith("sheet_")]
         side, count = int(members["tile"]), int(members["n"])
+        if side < 1:
+            raise ValueError(f"tiles of {side} px")
         tiles = np.concatenate([_tiles(sheet.tobytes(), side) for sheet in sheets])[:count]
         found: Members = {"images": tiles, "labels": members["y"], "classes": members["classes"]}
     except KeyError as error:
@@ -46,8 +48,6 @@ def read_sheets(file: Path) -> Members:
         raise DataInvalid(file, f"cannot be read as contact sheets ({error})") from error
     if len(tiles) < count:
         raise DataInvalid(file, f"has {len(tiles)} tiles for {count} images")
-    if "coarse_of_fine" in members:
-        found["group"] = members["coarse_of_fine"]
     return found
 
 

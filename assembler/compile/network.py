@@ -6,11 +6,11 @@ Legend: B tasks, K classes, M modules, S shares that tell a model's size.
 import math
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from assembler.compile.graph import Graph
-from assembler.model import BUDGET_BOUND, LEARNED_BOUND, Assembler, Predictor
-from assembler.utility import SMALLEST_BUDGET
+from assembler.model import BUDGET_BOUND, CLASS_SCALE, LEARNED_BOUND, Assembler, Predictor
+from assembler.utility import SMALLEST_BUDGET, Array
 
 
 def build_assembler(assembler: Assembler) -> bytes:
@@ -26,17 +26,26 @@ def build_assembler(assembler: Assembler) -> bytes:
     budget = graph.node("Tanh", _sequence(graph, level, assembler.budget))
     graph.node("Add", graph.node("Mul", budget, graph.weight([BUDGET_BOUND])), worth, output="base")
     count = _sum(graph, "task", classes)
-    affinity = graph.weight(np.exp(assembler.affinity.detach().numpy()))
-    pooled = graph.node("Log", graph.node("Div", graph.node("MatMul", "task", affinity), count))
-    embedding = graph.weight(assembler.embedding.detach().numpy())
-    embedded = graph.node("Div", graph.node("MatMul", "task", embedding), count)
-    encoded = _sequence(graph, graph.node("Concat", embedded, level, axis=1), assembler.task)
-    learned = graph.node("Mul", graph.node("Tanh", encoded), graph.weight([LEARNED_BOUND]))
-    mask = graph.weight(assembler.mask.numpy()[None])
-    graph.node("Mul", graph.node("Add", pooled, learned), mask, output="class_term")
+    affinity, embedding = np.exp(_numbers(assembler.affinity)), _numbers(assembler.embedding)
+    pooled = graph.node("Log", graph.node("Div", graph.node("MatMul", "task", graph.weight(affinity)), count))
+    embedded = graph.node("Div", graph.node("MatMul", "task", graph.weight(embedding)), count)
+    mine = _suits(graph, assembler, pooled, embedded, level)
+    # Of all classes together: constants, the second as often as there are tasks.
+    pooled = graph.weight(np.log(affinity.mean(axis=0, keepdims=True)))
+    nothing = graph.node("MatMul", "task", graph.weight(np.zeros_like(embedding)))
+    embedded = graph.node("Add", nothing, graph.weight(embedding.mean(axis=0, keepdims=True)))
+    everybody = _suits(graph, assembler, pooled, embedded, level)
+    scale = graph.weight(CLASS_SCALE * _numbers(assembler.mask)[None])
+    graph.node("Mul", graph.node("Sub", mine, everybody), scale, output="class_term")
     return graph.model(
         {"task": ["B", classes], "budget": ["B", 1]}, {"base": ["B", modules], "class_term": ["B", modules]}
     )
+
+
+def _suits(graph: Graph, assembler: Assembler, pooled: str, embedded: str, level: str) -> str:
+    encoded = _sequence(graph, graph.node("Concat", embedded, level, axis=1), assembler.task)
+    learned = graph.node("Mul", graph.node("Tanh", encoded), graph.weight([LEARNED_BOUND]))
+    return graph.node("Add", pooled, learned)
 
 
 def build_predictor(predictor: Predictor) -> bytes:
@@ -50,10 +59,11 @@ def build_predictor(predictor: Predictor) -> bytes:
     pairs = graph.node("MatMul", "task", graph.weight(predictor.confusion.numpy()))
     confused = graph.node("Div", _sum(graph, graph.node("Mul", pairs, "task"), classes), count)
     logarithm = graph.node("Log", graph.node("Add", confused, graph.weight([1e-3])))
-    known = graph.node(
-        "Concat", "task", logarithm, graph.node("Reciprocal", count), "shares", "other", axis=1
-    )
-    graph.node("Sigmoid", _sequence(graph, known, predictor.network), output="accuracy")
+    known = graph.node("Concat", "task", logarithm, graph.node("Reciprocal", count), "other", axis=1)
+    size = graph.node("MatMul", "shares", graph.weight(np.abs(_numbers(predictor.size.weight)).T))
+    x = graph.node("Tanh", graph.node("Add", _linear(graph, known, predictor.task), size))
+    x = graph.node("Tanh", _linear(graph, x, predictor.hidden, positive=True))
+    graph.node("Sigmoid", _linear(graph, x, predictor.last, positive=True), output="accuracy")
     return graph.model(
         {"task": ["B", classes], "shares": ["B", predictor.shares], "other": ["B", 1]}, {"accuracy": ["B", 1]}
     )
@@ -65,9 +75,16 @@ def _sum(graph: Graph, x: str, width: int) -> str:
 
 def _sequence(graph: Graph, x: str, network: nn.Sequential) -> str:
     for layer in network:
-        if isinstance(layer, nn.Linear):
-            weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-            x = graph.node("Gemm", x, graph.weight(weight), graph.weight(bias), transB=1)
-        else:
-            x = graph.node("Relu", x)
+        x = _linear(graph, x, layer) if isinstance(layer, nn.Linear) else graph.node("Relu", x)
     return x
+
+
+def _linear(graph: Graph, x: str, layer: nn.Linear, *, positive: bool = False) -> str:
+    weight = _numbers(layer.weight)
+    used = graph.weight(np.abs(weight) if positive else weight)
+    return graph.node("Gemm", x, used, graph.weight(_numbers(layer.bias)), transB=1)
+
+
+def _numbers(tensor: Tensor) -> Array:
+    found: Array = tensor.detach().cpu().numpy()
+    return found

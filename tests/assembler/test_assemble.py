@@ -12,6 +12,7 @@ from assembler.artifact import Assembly, Measured
 from assembler.assemble import Phase, assemble
 from assembler.device import Profile
 from assembler.errors import Infeasible
+from assembler.estimate import estimate
 from assembler.measure import measure_device
 from assembler.propose import Estimator, propose
 from assembler.scenario import Scenario, parse_scenario
@@ -186,3 +187,13 @@ def test_an_unverified_model_foretold_too_inaccurate_is_refused(kit: Kit) -> Non
     with pytest.raises(Infeasible) as refused:
         made(kit, scenario({"size_mb": 0.03, "accuracy_min": 1.0}, CLASSES, verify=False))
     assert refused.value.diagnosis.binding == ("accuracy_min",)
+
+
+@pytest.mark.parametrize("share", [0.8, 0.9, 1.5])
+def test_a_check_foretells_the_unverified_model(kit: Kit, share: float) -> None:
+    _, estimator, profile = kit
+    dense = made(kit, scenario({"size_mb": 1.0}))
+    limits = {"size_mb": len(dense.content) / 1e6, "latency_ms": dense.predicted.latency_ms * share}
+    asked = scenario(limits, verify=False)
+    told = estimate(asked, estimator.card, estimator, profile)
+    assert told.predicted == made(kit, asked).predicted

@@ -201,3 +201,10 @@ def test_a_device_name_is_safe_in_a_path() -> None:
     for name in ("../x", "a/b", "", "A", "-a", "a" * 64):
         with pytest.raises(ValidationError):
             Device(name=name, title="t", threads=1, measured_here=False)
+
+
+def test_a_figure_that_a_profile_does_not_have_leaves_its_digest_alone(profile: Profile) -> None:
+    assert profile.shrunk == ()
+    facts = json.loads(profile.model_dump_json())
+    del facts["shrunk"]
+    assert Profile.model_validate_json(json.dumps(facts)).digest == profile.digest

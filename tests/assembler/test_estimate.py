@@ -135,3 +135,14 @@ def test_the_estimator_needs_no_torch(tmp_path: Path) -> None:
 
     code = "import sys, assembler.estimate, assembler.manifest; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_advised_accuracy_is_less_than_foretold_by_the_error_of_the_predictor(
+    estimator: Estimator,
+) -> None:
+    asked = scenario(latency_ms=needed(estimator.card)["latency_ms"] * 1.5, accuracy_min=1.0)
+    answer = estimate(asked, estimator.card, estimator, PROFILE)
+    assert answer.accuracy_error == estimator.card.figures.predictor_error > 0
+    assert answer.best_possible is not None
+    advised = answer.nearest[0].change["/limits/accuracy_min"]
+    assert advised == pytest.approx(answer.best_possible.accuracy - 2 * answer.accuracy_error, abs=0.001)

@@ -2,7 +2,7 @@
 
 import torch
 
-from assembler.model import BUDGET_BOUND, LEARNED_BOUND, Assembler, Predictor, pair_confusion
+from assembler.model import BUDGET_BOUND, CLASS_SCALE, LEARNED_BOUND, Assembler, Predictor, pair_confusion
 from tests.shapes import SMALL
 
 
@@ -18,7 +18,8 @@ def test_terms_stay_bounded_however_far_learning_goes() -> None:
     tasks[:, 0] = 1.0
     base, class_term = assembler(tasks, torch.rand(50, 1) * 0.9 + 0.05)
     assert (base - assembler.worth).abs().max() <= BUDGET_BOUND + 1e-5
-    assert class_term.abs().max() <= assembler.saliency.abs().max() + 2 * LEARNED_BOUND
+    bound = 2 * CLASS_SCALE * (assembler.saliency.abs().max() + 2 * LEARNED_BOUND)
+    assert class_term.abs().max() <= bound
 
 
 def test_the_class_term_follows_the_saliency_of_the_classes_asked_for() -> None:
@@ -32,6 +33,17 @@ def test_the_class_term_follows_the_saliency_of_the_classes_asked_for() -> None:
     both = torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]])
     _, shared = assembler(both, torch.full((1, 1), 0.1))
     assert 0 < shared[0, 8] < class_term[2, 8]
+
+
+def test_the_class_term_is_nothing_for_all_classes_together() -> None:
+    torch.manual_seed(0)
+    assembler = Assembler(SMALL, 6)
+    torch.nn.init.normal_(assembler.saliency, 0.0, 0.5)
+    with torch.no_grad():
+        for parameter in assembler.parameters():
+            parameter.normal_(0.0, 0.5)
+    _, class_term = assembler(torch.ones(1, 6), torch.full((1, 1), 0.1))
+    assert class_term.abs().max() < 1e-5
 
 
 def test_pairs_that_the_dense_net_confuses_are_known_to_the_predictor() -> None:

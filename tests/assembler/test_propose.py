@@ -37,7 +37,7 @@ def test_one_search_serves_all_weights_at_every_side(
     least = least_cost(scenario(1e-6, *classes), estimator.card, PROFILE).latency_ms
     asked = scenario(least * share, *classes)
     caps = caps_of(asked.limits)
-    found = propose(asked, estimator, PROFILE, levels=())
+    found = propose(asked, estimator, PROFILE)
     best = found[0].gates.side
     for side in sides_of(estimator.card):
         budget = budget_of(caps, asked, estimator.card, PROFILE, side)

@@ -36,5 +36,5 @@ def test_smaller_sides_divide_into_all_blocks() -> None:
     assert architecture.at(None) is architecture
     with pytest.raises(ValueError, match="multiple of 4"):
         small_design(channels=3, side_px=32, sides=(30,))
-    with pytest.raises(ValueError, match="32 px"):
+    with pytest.raises(ValueError, match="below 32"):
         small_design(channels=3, side_px=32, sides=(32,))

@@ -28,7 +28,6 @@ def write(folder: Path, split: str, seed: int, **changed: object) -> np.ndarray:
         "sheet_001": picture(tiles[12:], 3),
         "y": (np.arange(22) % 3).astype(np.uint8),
         "classes": np.array(["a", "b", "c"]),
-        "coarse_of_fine": np.array([0, 1, 0], np.uint8),
         "tile": np.int64(SIDE),
         "n": np.int64(22),
     } | changed
@@ -41,7 +40,6 @@ def test_images_come_in_the_order_of_their_tiles(tmp_path: Path) -> None:
     data = load_data(tmp_path / "toys")
     assert data.name == "toys"
     assert data.classes == ("a", "b", "c")
-    assert data.groups == (0, 1, 0)
     for split, tiles in zip((data.train, data.val, data.test), written, strict=True):
         assert np.array_equal(split.images, tiles.transpose(0, 3, 1, 2))
         assert split.labels.tolist() == [index % 3 for index in range(22)]
@@ -51,6 +49,7 @@ def test_images_come_in_the_order_of_their_tiles(tmp_path: Path) -> None:
     ("changed", "told"),
     [
         ({"y": None}, "has no member 'y'"),
+        ({"tile": np.int64(0)}, "tiles of 0 px"),
         ({"n": np.int64(100)}, "24 tiles for 100 images"),
         ({"sheet_000": np.zeros(10, np.uint8)}, "cannot be read as contact sheets"),
         ({"classes": np.array(["a", "b", "d"])}, "val: other classes"),
