@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assembler.artifact import Assembly, Basis, LimitCheck, Measured, Predicted, address
-from assembler.device import LatencyFit, MemoryFit, Profile, Quality, this_machine
+from assembler.device import LatencyFit, MemoryFit, Profile, Quality, ShrunkFit, this_machine
 from assembler.scenario import Scenario, parse_scenario
 from service.worker import Step
 from supernet.card import CARD_FILE, Card, DataSource, Figures, Training
@@ -75,13 +75,15 @@ def write_member(folder: Path, name: str = "clothes", classes: tuple[str, ...] =
 def make_profile(card: Card, scale: float = 1.0) -> Profile:
     """Return a profile of this machine in which every module of every block costs the same."""
     rows = [tuple(0.01 * n for n in range(block.modules + 1)) for block in card.architecture.blocks]
+    latency = LatencyFit(table=tuple(rows), scale=scale, offset_ms=0.02, margin=0.04)
     return Profile(
         device="local",
         machine=this_machine(),
         threads=1,
         supernet=card.digest,
         measured_at=datetime(2026, 1, 2, tzinfo=UTC),
-        latency=LatencyFit(table=tuple(rows), scale=scale, offset_ms=0.02, margin=0.04),
+        latency=latency,
+        shrunk=tuple(ShrunkFit(side=side, latency=latency) for side in card.architecture.sides),
         memory=MemoryFit(base_mb=0.4, per_size=3, per_activation=1, margin=0.05),
         quality=Quality(
             nets=1, latency_mape=0, latency_within_tenth=1, memory_nets=1, memory_mape=0, duration_s=1
