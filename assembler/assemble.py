@@ -15,27 +15,17 @@ from assembler.estimate import missed_when_measured, needed_limits, too_inaccura
 from assembler.images import TaskImages, task_images
 from assembler.manifest import manifest_of, metadata_of
 from assembler.measure import ModelMeasurement, measure_model
-from assembler.propose import Estimator, Proposal, caps_of, least_cost, outputs_of, propose
+from assembler.propose import Estimator, Proposal, caps_of, least_cost, propose
 from assembler.scenario import Limits, OnInfeasible, Scenario
 from assembler.search import Caps
-from assembler.subnet import random_subnet
+from assembler.timing import MEASURED, RESERVE, RETRIES, fits, hopeful, in_time, tightened
 from assembler.verify import verify
 from supernet.card import Card
 from supernet.checkpoint import Checkpoint
 from supernet.model import Supernet
 
-RETRIES = 3
-# A figure measured again may be a little higher: models are cut for a little less than the limit, and one that
-# only just keeps to it is taken when nothing better was found.
-RESERVE = 0.985
-MEASURED = ("latency_ms", "memory_mb")
 # A head for a model that is not verified is fitted on so many images.
 UNVERIFIED_IMAGES = 500
-# How often a shape that misses its limit is timed.
-TIMINGS = 2
-
-# Counts of modules on in each block, and the side that the image is shrunk to: all that latency depends on.
-Shape = tuple[tuple[int, ...], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +60,15 @@ def assemble(
     card, image = checkpoint.card, checkpoint.card.architecture.input
     nearest = scenario.on_infeasible is OnInfeasible.NEAREST
     yield Phase("assembling")
-    diagnosis = None if nearest else too_tight(scenario, card, estimator, profile)
-    if diagnosis is not None:
+    diagnosis = too_tight(scenario, card, estimator, profile)
+    if diagnosis is not None and not nearest:
         raise Infeasible(diagnosis)
+    caps = _reachable(scenario, card, profile)
     if not scenario.verify:
-        yield from _unverified(scenario, checkpoint, estimator, profile)
+        yield from _unverified(scenario, checkpoint, estimator, profile, None if diagnosis is None else caps)
         return
-    caps = _hopeful(_reachable(scenario, card, profile), profile)
-    proposals, caps = _in_time(scenario, estimator, profile, caps)
+    caps = hopeful(caps, profile)
+    proposals, caps = in_time(scenario, estimator, profile, caps)
     images = task_images(scenario.task, card.classes, checkpoint.calibration, checkpoint.validation)
     kept: Assembly | None = None
     for attempt in range(RETRIES + 1):
@@ -94,12 +85,12 @@ def assemble(
         )
         measured = _measured(content, measurement, accuracy, len(images.validation), scenario.limits)
         assembly = _assembly(scenario, card, profile, best, proposal.predicted, content, measured)
-        if _fits(scenario.limits, measurement) or attempt == RETRIES:
+        if fits(scenario.limits, measurement) or attempt == RETRIES:
             break
         if kept is None and assembly.limits_met:
             kept = assembly
-        caps = _tightened(caps, scenario.limits, measurement)
-        proposals, caps = _in_time(scenario, estimator, profile, caps)
+        caps = tightened(caps, scenario.limits, measurement)
+        proposals, caps = in_time(scenario, estimator, profile, caps)
         if not proposals:
             break
     if not assembly.limits_met and kept is not None:
@@ -110,20 +101,24 @@ def assemble(
 
 
 def _unverified(
-    scenario: Scenario, checkpoint: Checkpoint, estimator: Estimator, profile: Profile
+    scenario: Scenario, checkpoint: Checkpoint, estimator: Estimator, profile: Profile, caps: Caps | None
 ) -> Iterator[Phase | Assembly]:
     """Cut out what is foretold to be best, its head fitted on few images; nothing is measured.
+
+    Args:
+        scenario: as ``assemble`` takes it, like all that is not named here.
+        checkpoint: likewise.
+        estimator: likewise.
+        profile: likewise.
+        caps: instead of limits that no model is foretold to keep to.
 
     Raises:
         Infeasible: it is foretold to be less accurate than asked for, and the scenario does not ask for the nearest.
     """
     card = checkpoint.card
-    caps = (
-        None if too_tight(scenario, card, estimator, profile) is None else _reachable(scenario, card, profile)
-    )
     proposal = propose(scenario, estimator, profile, caps)[0]
     predicted = proposal.predicted
-    checks = foretold_check(scenario.limits, predicted)
+    checks = _checks(scenario.limits, predicted)
     nearest = scenario.on_infeasible is OnInfeasible.NEAREST
     if not nearest and predicted.accuracy < (scenario.limits.accuracy_min or 0.0):
         raise Infeasible(too_inaccurate(scenario, estimator, profile, predicted))
@@ -150,63 +145,6 @@ def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:
     )
 
 
-def _hopeful(caps: Caps, profile: Profile) -> Caps:
-    """Raise the cap on latency by what the search takes off for the error of the profile."""
-    if caps.latency_ms is None:
-        return caps
-    return replace(caps, latency_ms=caps.latency_ms * (1 + profile.latency.margin))
-
-
-def _in_time(
-    scenario: Scenario, estimator: Estimator, profile: Profile, caps: Caps
-) -> tuple[tuple[Proposal, ...], Caps]:
-    """Return the proposals that keep to the limit on latency as timed, and the caps that gave them.
-
-    Where none does, caps are tightened until one does or the tries end; the last proposals are returned then,
-    and none where the caps leave nothing.
-    """
-    proposals = propose(scenario, estimator, profile, caps)
-    if scenario.limits.latency_ms is None or not proposals:
-        return proposals, caps
-    for _ in range(RETRIES):
-        timed = _timed(proposals, scenario, estimator.card, profile)
-        if in_time := tuple(p for p in proposals if _fits(scenario.limits, timed[_shape(p)])):
-            return in_time, caps
-        quickest = min(timed.values(), key=lambda measurement: measurement.latency_ms)
-        tighter = _tightened(caps, scenario.limits, quickest)
-        if not (found := propose(scenario, estimator, profile, tighter)):
-            break
-        proposals, caps = found, tighter
-    return proposals, caps
-
-
-def _timed(
-    proposals: tuple[Proposal, ...], scenario: Scenario, card: Card, profile: Profile
-) -> dict[Shape, ModelMeasurement]:
-    """Run nets of the proposals' shapes with random weights; return what each shape took.
-
-    One that misses its limit though it was foretold to keep it is run again: other programs only ever add time.
-    """
-    image, limits = card.architecture.input, scenario.limits
-    found: dict[Shape, ModelMeasurement] = {}
-    for shape in {_shape(proposal) for proposal in proposals}:
-        counts, side = shape
-        content = build(random_subnet(card.architecture.at(side), counts, outputs_of(scenario)), image)
-        for _ in range(TIMINGS):
-            took = measure_model(
-                content, image, threads=profile.threads, percentile=limits.latency_percentile
-            )
-            if shape not in found or took.latency_ms < found[shape].latency_ms:
-                found[shape] = took
-            if _fits(limits, took):
-                break
-    return found
-
-
-def _shape(proposal: Proposal) -> Shape:
-    return proposal.gates.counts, proposal.gates.side
-
-
 def _best(
     proposals: tuple[Proposal, ...], supernet: Supernet, images: TaskImages, floor: float
 ) -> tuple[Candidate, Proposal]:
@@ -223,24 +161,6 @@ def _best(
         if finished[-1][0].accuracy >= floor:
             return finished[-1]
     return max(finished, key=lambda pair: pair[0].accuracy)
-
-
-def _fits(limits: Limits, measurement: ModelMeasurement) -> bool:
-    """Return whether latency and memory keep to their limits, with half of the reserve left."""
-    allowed = {
-        name: limit * (1 + RESERVE) / 2 for name, limit in limits.requested.items() if name in MEASURED
-    }
-    return all(getattr(measurement, name) <= limit for name, limit in allowed.items())
-
-
-def _tightened(caps: Caps, limits: Limits, measurement: ModelMeasurement) -> Caps:
-    """Lower every cap that was missed by as much as it was missed, and a little more."""
-    changed = {}
-    for name in MEASURED:
-        cap, limit, value = getattr(caps, name), getattr(limits, name), getattr(measurement, name)
-        if limit is not None and value > limit * (1 + RESERVE) / 2:
-            changed[name] = cap * limit / value * RESERVE
-    return replace(caps, **changed)
 
 
 def _measured(
@@ -266,28 +186,20 @@ def _assembly(
     measured: Measured,
 ) -> Assembly:
     artifact = address(content, format=scenario.format, precision=scenario.precision)
-    checks = limits_check(scenario.limits, measured)
+    checks = _checks(scenario.limits, measured)
     manifest = manifest_of(scenario, card, profile, best.gates, artifact, (predicted, measured, checks))
     return Assembly(content, artifact, manifest, predicted, measured, checks)
 
 
-def limits_check(limits: Limits, measured: Measured) -> tuple[LimitCheck, ...]:
-    """Return how a measured model stands to every limit that is set."""
+def _checks(limits: Limits, figures: Predicted | Measured) -> tuple[LimitCheck, ...]:
+    """Return how a model stands to every limit that is set, as measured or as foretold."""
     checks = []
     for name, requested in limits.requested.items():
-        value = getattr(measured, name.removesuffix("_min"))
-        met = value >= requested if name == "accuracy_min" else value <= requested
-        checks.append(LimitCheck(limit=name, requested=requested, value=value, basis=Basis.MEASURED, met=met))
-    return tuple(checks)
-
-
-def foretold_check(limits: Limits, predicted: Predicted) -> tuple[LimitCheck, ...]:
-    """Return how a model that was not measured stands to every limit that is set, as foretold."""
-    checks = []
-    for name, requested in limits.requested.items():
-        value = getattr(predicted, name.removesuffix("_min"))
-        basis = Basis.ESTIMATE if name == "accuracy_min" else Basis.PROFILE
-        met = value >= requested if name == "accuracy_min" else value <= requested
+        value = getattr(figures, name.removesuffix("_min"))
+        accuracy = name == "accuracy_min"
+        foretold = Basis.ESTIMATE if accuracy else Basis.PROFILE
+        basis = Basis.MEASURED if isinstance(figures, Measured) else foretold
+        met = value >= requested if accuracy else value <= requested
         checks.append(LimitCheck(limit=name, requested=requested, value=value, basis=basis, met=met))
     return tuple(checks)
 

@@ -122,13 +122,14 @@ def floor_activation_bytes(architecture: Architecture) -> int:
     """Return the peak of live bytes outside the blocks: at the stem or at the neck."""
     image, stem, last = architecture.input, architecture.stem, architecture.blocks[-1]
     height, width = _stem_side(architecture)
-    whole = architecture.shrunk_from or image.height
     copies = 2 if any(image.mean) else 1
-    given = image.channels * whole * (image.width if architecture.shrunk_from is None else whole)
-    at_stem = image.channels * image.height * image.width + stem.channels * height * width
-    at_input = given * copies + (image.channels * image.height * whole if architecture.shrunk_from else 0)
+    seen = image.channels * image.height * image.width
     if architecture.shrunk_from is None:
-        at_stem = given * copies + stem.channels * height * width
+        at_input, at_stem = 0, seen * copies + stem.channels * height * width
+    else:  # while rows are shrunk, and then, without the whole image, at the stem
+        whole = architecture.shrunk_from
+        at_input = image.channels * whole * (whole * copies + image.height)
+        at_stem = seen + stem.channels * height * width
     at_neck = _out_pixels(last) * (last.out_channels + architecture.neck_channels)
     return FLOAT_BYTES * max(at_input, at_stem, at_neck)
 

@@ -137,8 +137,13 @@ class Profile(Frozen):
         """Return the profile of nets that shrink their image to ``side`` px first; None is the whole image."""
         if side is None:
             return self
-        latency = next(fit.latency for fit in self.shrunk if fit.side == side)
-        return self.model_copy(update={"latency": latency, "shrunk": ()})
+        return self.model_copy(update={"latency": self.latency_at(side), "shrunk": ()})
+
+    def latency_at(self, side: int | None) -> LatencyFit:
+        """Return the latency of nets that shrink their image to ``side`` px first; None is the whole image."""
+        if side is None:
+            return self.latency
+        return next(fit.latency for fit in self.shrunk if fit.side == side)
 
     @property
     def digest(self) -> str:
@@ -149,10 +154,11 @@ class Profile(Frozen):
 
     def suits(self, architecture: Architecture) -> bool:
         """Return whether the latency tables have the architecture's shape, at every side."""
-        modules = tuple(block.modules for block in architecture.blocks)
         fits = (self.latency, *(fit.latency for fit in self.shrunk))
         shapes = {tuple(len(row) - 1 for row in fit.table) for fit in fits}
-        return shapes == {modules} and tuple(fit.side for fit in self.shrunk) == architecture.sides
+        return (
+            shapes == {architecture.modules} and tuple(fit.side for fit in self.shrunk) == architecture.sides
+        )
 
 
 class _Stored(Frozen):

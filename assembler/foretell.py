@@ -80,11 +80,11 @@ def foretell(
         budget = math.exp(draw.uniform(math.log(SMALLEST_FORETOLD), 0.0))
         with torch.no_grad():
             base, class_term = assembler(asked, torch.tensor([[max(SMALLEST_BUDGET, budget)]]))
-        modules = [block.modules for block in architecture.blocks]
-        values = utilities(base.numpy()[0], class_term.numpy()[0], float(draw.choice(PORTFOLIO)), modules)
+        weight = float(draw.choice(PORTFOLIO))
+        values = utilities(base.numpy()[0], class_term.numpy()[0], weight, architecture.modules)
         side = ladder_within(values, architecture, profile, budget, assembler.raises.tolist()).side
         if draw.uniform() < ANY_SIDE_SHARE:
-            side = [None, *architecture.sides][int(draw.integers(1 + len(architecture.sides)))]
+            side = architecture.every_side[int(draw.integers(len(architecture.every_side)))]
         gates = choose(values, architecture, profile, budget, side)
         other = len(classes) < len(data.classes) and bool(draw.uniform() < OTHER_SHARE)
         names = tuple(data.classes[c] for c in classes)

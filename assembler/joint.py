@@ -81,8 +81,7 @@ def _chosen(
     disturbed = disturbed + noise * assembler.mask.numpy() * draw.gumbel(size=len(disturbed)).astype(
         np.float32
     )
-    modules = [block.modules for block in architecture.blocks]
-    values = utilities(base.detach().numpy()[0], disturbed, weight, modules)
+    values = utilities(base.detach().numpy()[0], disturbed, weight, architecture.modules)
     on_ladder = ladder_within(values, architecture, profile, budget, assembler.raises.tolist())
     if draw.uniform() < LADDER_SHARE:
         gates = on_ladder
@@ -94,8 +93,7 @@ def _chosen(
 
 def allowed_ms(architecture: Architecture, profile: Profile, budget: float) -> float:
     """Return the latency of a budget: a share of what the dense net costs above the cheapest net."""
-    nothing = (0,) * len(architecture.blocks)
-    least = profile.at(architecture.sides[-1] if architecture.sides else None).latency.predict_ms(nothing)
+    least = profile.latency_at(architecture.every_side[-1]).predict_ms((0,) * len(architecture.blocks))
     return least + budget * (profile.latency.predict_ms(full_gates(architecture).counts) - least)
 
 
@@ -111,22 +109,22 @@ def ladder_within(
         budget: see ``allowed_ms``.
         raises: how many modules are on when the image grows, see ``ladder.Ladder``.
     """
-    block_of = np.repeat(np.arange(len(architecture.blocks)), [b.modules for b in architecture.blocks])
-    starts = np.cumsum([0, *(block.modules for block in architecture.blocks)])
+    block_of = np.repeat(np.arange(len(architecture.blocks)), architecture.modules)
+    starts = np.cumsum([0, *architecture.modules])
     allowed = allowed_ms(architecture, profile, budget) * (1 + 1e-9)
     counts, active = [0] * len(architecture.blocks), [list[int]() for _ in architecture.blocks]
     side = side_of(raises, -1, architecture)
     order = np.argsort(-values, kind="stable")
     for modules in range(len(order) + 1):
         raised = side_of(raises, modules, architecture)
-        if profile.at(raised).latency.predict_ms(counts) > allowed:
+        if profile.latency_at(raised).predict_ms(counts) > allowed:
             break
         side = raised
         if modules == len(order):
             break
         block = int(block_of[order[modules]])
         counts[block] += 1
-        if profile.at(side).latency.predict_ms(counts) > allowed:
+        if profile.latency_at(side).predict_ms(counts) > allowed:
             break
         active[block].append(int(order[modules] - starts[block]))
     return Gates(tuple(tuple(sorted(block)) for block in active), side)
@@ -144,7 +142,7 @@ def choose(
         budget: see ``allowed_ms``; where it leaves no net at all, the one without modules is returned.
         side: px; None is the whole image.
     """
-    parts = np.split(values, np.cumsum([block.modules for block in architecture.blocks])[:-1])
+    parts = np.split(values, np.cumsum(architecture.modules)[:-1])
     caps = Caps(latency_ms=allowed_ms(architecture, profile, budget))
     gates = search(parts, architecture.at(side), profile.at(side), caps, 1)
     return replace(gates or Gates(((),) * len(parts)), side=side)

@@ -41,8 +41,7 @@ class Ladder:
 
 def side_of(raises: Sequence[int], modules: int, architecture: Architecture) -> int | None:
     """Return the side that the image has on the ladder when so many modules are on, None for the whole image."""
-    sides: list[int | None] = [*reversed(architecture.sides), None]
-    return sides[sum(modules >= count for count in raises)]
+    return architecture.every_side[-1 - sum(modules >= count for count in raises)]
 
 
 @torch.no_grad()
@@ -61,16 +60,27 @@ def find_ladder(
         rank: this process.
         world: how many processes share the tries; all get the result.
     """
-    architecture = supernet.architecture
-    most = tuple(block.modules for block in architecture.blocks)
-    larger: list[int | None] = [*reversed(architecture.sides), None]
+    device, most = supernet.mean.device, supernet.architecture.modules
+    to_calibrate, batch = (as_batch(split.images, device) for split in (calibration, images))
+    labels = torch.from_numpy(images.labels).to(device)
+    larger = list(reversed(supernet.architecture.every_side))
     here = prefix_gates((0,) * len(most), larger.pop(0))
-    (loss,) = _losses(supernet, [here], calibration, images, rank, world)
     blocks: list[int] = []
     raises: list[int] = []
 
     def latency(gates: Gates) -> float:
-        return profile.at(gates.side).latency.predict_ms(gates.counts)
+        return profile.latency_at(gates.side).predict_ms(gates.counts)
+
+    def losses_of(tries: Sequence[Gates]) -> list[float]:
+        found = torch.zeros(len(tries), dtype=torch.float64)
+        for place in range(rank, len(tries), world):
+            statistics = calibrate(supernet, tries[place], to_calibrate)
+            found[place] = float(F.cross_entropy(supernet(batch, tries[place], statistics), labels))
+        if world > 1:
+            distributed.all_reduce(found)
+        return [float(value) for value in found]
+
+    (loss,) = losses_of([here])
 
     while here.counts != most or larger:
         open_blocks = [index for index, count in enumerate(here.counts) if count < most[index]]
@@ -79,7 +89,7 @@ def find_ladder(
             for index in open_blocks
         ]
         tries += [replace(here, side=side) for side in larger[:1]]
-        losses = _losses(supernet, tries, calibration, images, rank, world)
+        losses = losses_of(tries)
         added = [latency(gates) - latency(here) for gates in tries]
         best = _steepest([loss - each for each in losses], added)
         if best < len(open_blocks):
@@ -98,30 +108,9 @@ def _steepest(gains: Sequence[float], costs: Sequence[float]) -> int:
     return int(np.argmax(gains))
 
 
-def _losses(
-    supernet: Supernet,
-    tries: Sequence[Gates],
-    calibration: Split,
-    images: Split,
-    rank: int,
-    world: int,
-) -> list[float]:
-    device = supernet.mean.device
-    labels = torch.from_numpy(images.labels).to(device)
-    found = torch.zeros(len(tries), dtype=torch.float64)
-    for place in range(rank, len(tries), world):
-        gates = tries[place]
-        statistics = calibrate(supernet, gates, as_batch(calibration.images, device))
-        logits = supernet(as_batch(images.images, device), gates, statistics)
-        found[place] = float(F.cross_entropy(logits, labels))
-    if world > 1:
-        distributed.all_reduce(found)
-    return [float(value) for value in found]
-
-
 def worth_of(blocks: Sequence[int], architecture: Architecture) -> Tensor:
     """Return the log-utilities of all modules, M, falling along a ladder's blocks by an even step, 0 on average."""
-    starts = np.cumsum([0, *(block.modules for block in architecture.blocks)])
+    starts = np.cumsum([0, *architecture.modules])
     step = min(np.log(STEP), 2 * (LOGARITHM_RANGE - 1) / max(1, len(blocks) - 1))
     counts, worth = [0] * len(architecture.blocks), torch.zeros(len(blocks))
     for place, block in enumerate(blocks):

@@ -159,7 +159,7 @@ def measure_device(card: Card, device: Device = LOCAL, *, seed: int = 0) -> Iter
         MeasurementFailed: models cannot be run here.
     """
     start, architecture = time.monotonic(), card.architecture
-    sides = (None, *architecture.sides)
+    sides = architecture.every_side
     plans = [make_plan(architecture.at(side), seed, SHARE_SHRUNK if side else 1.0) for side in sides]
     sized = list(zip(sides, plans, strict=True))
     nets = [(side, counts) for side, plan in sized for counts in plan.nets]

@@ -62,7 +62,7 @@ class Estimator:
         base, class_term = self._assembler.run(
             ["base", "class_term"], {"task": self._task(classes), "budget": level}
         )
-        modules = [block.modules for block in self.card.architecture.blocks]
+        modules = self.card.architecture.modules
         ends = np.cumsum(modules)[:-1]
         return [np.split(utilities(base[0], class_term[0], weight, modules), ends) for weight in weights]
 
@@ -84,11 +84,6 @@ class Estimator:
         }
         (accuracy,) = self._predictor.run(["accuracy"], asked)
         return float(accuracy[0, 0])
-
-
-def sides_of(card: Card) -> tuple[int | None, ...]:
-    """Return the sides that a model may see its image at: the whole one, None, first."""
-    return (None, *card.architecture.sides)
 
 
 def caps_of(limits: Limits) -> Caps:
@@ -119,7 +114,9 @@ def least_cost(scenario: Scenario, card: Card, profile: Profile) -> Cost:
         figures = {"latency_ms": least.latency_ms, "memory_mb": least.memory_mb, "size_mb": least.size_mb}
         return max((figures[name] / limit for name, limit in limits.items() if name in figures), default=0.0)
 
-    return min((cost(scenario, card, nothing, profile, side) for side in sides_of(card)), key=excess)
+    return min(
+        (cost(scenario, card, nothing, profile, side) for side in card.architecture.every_side), key=excess
+    )
 
 
 def budget_of(caps: Caps, scenario: Scenario, card: Card, profile: Profile, side: int | None = None) -> float:
@@ -139,10 +136,7 @@ def budget_of(caps: Caps, scenario: Scenario, card: Card, profile: Profile, side
 
 
 def propose(
-    scenario: Scenario,
-    estimator: Estimator,
-    profile: Profile,
-    caps: Caps | None = None,
+    scenario: Scenario, estimator: Estimator, profile: Profile, caps: Caps | None = None
 ) -> tuple[Proposal, ...]:
     """Return the different Gates that the portfolio gives, best predicted accuracy first; empty if nothing fits.
 
@@ -156,11 +150,11 @@ def propose(
     """
     kept = caps_of(scenario.limits) if caps is None else caps
     card = estimator.card
-    portfolios = []
-    for side in sides_of(card):
-        budget = budget_of(kept, scenario, card, profile, side)
-        if found := _portfolio(scenario, estimator, profile, kept, budget, side):
-            portfolios.append(found)
+    portfolios = [
+        found
+        for side in card.architecture.every_side
+        if (found := _portfolio(scenario, estimator, profile, kept, side))
+    ]
     if not portfolios:
         return ()
     best, *others = sorted(portfolios, key=lambda portfolio: -portfolio[0].predicted.accuracy)
@@ -172,11 +166,11 @@ def _portfolio(
     estimator: Estimator,
     profile: Profile,
     caps: Caps,
-    budget: float,
     side: int | None,
 ) -> tuple[Proposal, ...]:
     """Return the proposals of all weights of the class term at one side."""
     card = estimator.card
+    budget = budget_of(caps, scenario, card, profile, side)
     # The task decides which modules of a block are on, never how many: one search serves all weights.
     portfolio = estimator.utilities(scenario.task.classes, budget)
     first = search(

@@ -30,11 +30,11 @@ from supernet.named import NAMED_FILE
 from supernet.task import Kind
 
 DENSE_CALIBRATION = 100
-MOST_VALIDATION = 150
+MOST_STORED_TO_VALIDATE = 150
 SAMPLED_IMAGES = 400
 STORED_BYTES = 3_200_000
 MOST_NAMED, FEWEST_NAMED = 15_000, 200
-MOST_VALIDATED, FEWEST_VALIDATED = 3000, 20
+MOST_NAMED_TO_VALIDATE, FEWEST_NAMED_TO_VALIDATE = 3000, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,15 @@ def stored_per_class(data: DataSet, budget_bytes: int = STORED_BYTES) -> tuple[i
     sample = data.train.balanced(max(1, SAMPLED_IMAGES // classes), seed=0)
     each = len(images_bytes(sample, sample)) / (2 * len(sample))
     room = int(budget_bytes / each / classes)
-    to_validate = min(MOST_VALIDATION, max(8, room // 5))
+    to_validate = min(MOST_STORED_TO_VALIDATE, max(8, room // 5))
     return max(16, room - to_validate), to_validate
 
 
 def named_per_class(classes: int) -> tuple[int, int]:
     """Return how many images of each class to name: as many as can be kept in memory and are of use."""
-    return max(MOST_NAMED // classes, FEWEST_NAMED), max(MOST_VALIDATED // classes, FEWEST_VALIDATED)
+    return max(MOST_NAMED // classes, FEWEST_NAMED), max(
+        MOST_NAMED_TO_VALIDATE // classes, FEWEST_NAMED_TO_VALIDATE
+    )
 
 
 def _figures(trained: Trained, supernet: Supernet, calibration: Split, test: Split) -> Figures:

@@ -9,7 +9,7 @@ from pathlib import Path
 from service.errors import SettingInvalid
 from supernet.card import CARD_FILE, Card, load_card
 from supernet.errors import DataMissing
-from supernet.named import NAMED_FILE, check_at_hand, load_named
+from supernet.named import NAMED_FILE, data_at_hand, load_named
 
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -40,7 +40,7 @@ def find_members(folders: Iterable[Path], datasets: Path | None = None) -> tuple
 
     Raises:
         CheckpointDamaged: a checkpoint is not whole, its Card included.
-        DataMissing, DataInvalid: one that is not shipped takes its images from a data set that is not at hand.
+        DataMissing: one that is not shipped takes its images from a data set that is not at hand.
         SettingInvalid: two checkpoints have the same name.
     """
     found: dict[str, Member] = {}
@@ -60,7 +60,7 @@ def _has_images(member: Member, datasets: Path | None) -> bool:
     if NAMED_FILE not in member.card.files:
         return True
     try:
-        check_at_hand(member.folder, load_named(member.folder), datasets)
+        data_at_hand(member.folder, load_named(member.folder), datasets)
     except DataMissing as missing:
         if shipped_zoo() not in member.folder.parents:
             raise

@@ -96,6 +96,16 @@ class Architecture(Frozen):
             raise ValueError("sides must fall")
         return self
 
+    @property
+    def modules(self) -> tuple[int, ...]:
+        """How many modules each block has, L numbers."""
+        return tuple(block.modules for block in self.blocks)
+
+    @property
+    def every_side(self) -> tuple[int | None, ...]:
+        """The sides that a model may see its image at, descending; None is the whole image."""
+        return (None, *self.sides)
+
     def at(self, side: int | None) -> "Architecture":
         """Return the sizes of a model that shrinks its image to ``side`` px first; None is the whole image.
 

@@ -22,7 +22,7 @@ from supernet.card import CARD_FILE, Card, load_card
 from supernet.data import SPLITS, Split, load_data
 from supernet.errors import CheckpointDamaged, DataInvalid
 from supernet.model import Supernet
-from supernet.named import NAMED_FILE, NamedImages, check_at_hand, file_digest, load_named
+from supernet.named import NAMED_FILE, NamedImages, check_files, data_at_hand, file_digest, load_named
 from supernet.sheets import sheet_file
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -204,7 +204,9 @@ def _stored_images(folder: Path) -> tuple[Split, Split]:
 
 def _named_images(folder: Path, datasets: Path | None) -> tuple[Split, Split]:
     named = load_named(folder)
-    data = load_data(check_at_hand(folder, named, datasets))
+    path = data_at_hand(folder, named, datasets)
+    check_files(folder, named, path.parent)
+    data = load_data(path)
     found = []
     for split, places in ((data.train, named.calibration), (data.val, named.validation)):
         if not places or not 0 <= min(places) <= max(places) < len(split):

@@ -40,8 +40,8 @@ def load_named(checkpoint: Path) -> NamedImages:
         raise CheckpointDamaged(checkpoint, f"{NAMED_FILE} does not name images") from error
 
 
-def check_at_hand(checkpoint: Path, named: NamedImages, datasets: Path | None) -> Path:
-    """Return the path of the data set that a checkpoint names, every file of it checked.
+def data_at_hand(checkpoint: Path, named: NamedImages, datasets: Path | None) -> Path:
+    """Return the path of the data set that a checkpoint names; all its files are there.
 
     Args:
         checkpoint: its folder.
@@ -50,15 +50,21 @@ def check_at_hand(checkpoint: Path, named: NamedImages, datasets: Path | None) -
 
     Raises:
         DataMissing: a file is not there; it says which and where it belongs.
-        DataInvalid: a file is another one than the checkpoint was made with.
     """
     if datasets is None or not all((datasets / name).is_file() for name in named.files):
         raise DataMissing(checkpoint, tuple(named.files), datasets)
-    for name, digest in named.files.items():
-        if file_digest(datasets / name) != digest:
-            reason = f"is not the file that supernet {checkpoint.name} was made with"
-            raise DataInvalid(datasets / name, reason)
     return datasets / named.data
+
+
+def check_files(checkpoint: Path, named: NamedImages, folder: Path) -> None:
+    """Check that the files of a data set are those that a checkpoint was made with.
+
+    Raises:
+        DataInvalid: one is another.
+    """
+    for name, digest in named.files.items():
+        if file_digest(folder / name) != digest:
+            raise DataInvalid(folder / name, f"is not the file that supernet {checkpoint.name} was made with")
 
 
 def file_digest(file: Path) -> str:

@@ -6,36 +6,38 @@ import torch
 from assembler.ladder import STEP, find_ladder, side_of, worth_of
 from assembler.nominal import nominal_profile
 from assembler.utility import LOGARITHM_RANGE
+from supernet.card import Architecture
 from supernet.elastic import elastic_sampler
 from supernet.model import Supernet
-from supernet.train import Recipe, Run, train_steps
+from supernet.train import Recipe, Run, Sampler, train_steps
 from tests.shapes import SMALL
 from tests.small import CLASSES, small_images
 
 PLAIN = SMALL.model_copy(update={"sides": ()})
+IMAGES = small_images(20)
+
+
+def trained(architecture: Architecture, steps: int, sampler: Sampler) -> Supernet:
+    torch.manual_seed(0)
+    run = Run(Supernet(architecture, len(CLASSES)), Recipe(epochs=4, batch=24, learning_rate=0.05))
+    for _ in train_steps(run, IMAGES, steps, steps, sampler):
+        pass
+    return run.average
 
 
 def test_the_ladder_goes_through_all_modules() -> None:
-    torch.manual_seed(0)
-    run = Run(Supernet(PLAIN, len(CLASSES)), Recipe(epochs=4, batch=24, learning_rate=0.05))
-    images = small_images(20)
-    for _ in train_steps(run, images, 20, 20, elastic_sampler(PLAIN, len(CLASSES))):
-        pass
-    ladder = find_ladder(run.average, nominal_profile(PLAIN), images, images)
+    supernet = trained(PLAIN, 20, elastic_sampler(PLAIN, len(CLASSES)))
+    ladder = find_ladder(supernet, nominal_profile(PLAIN), IMAGES, IMAGES)
     assert np.bincount(ladder.blocks).tolist() == [3, 4, 4]
     assert ladder.raises == ()
 
 
 def test_the_block_without_which_nothing_works_comes_first() -> None:
-    torch.manual_seed(0)
-    run = Run(Supernet(SMALL, len(CLASSES)), Recipe(epochs=4, batch=24, learning_rate=0.05))
-    images = small_images(20)
-    for _ in train_steps(run, images, 40, 40, lambda draw, progress: []):
-        pass
+    supernet = trained(SMALL, 40, lambda draw, progress: [])
     with torch.no_grad():
         for index in (0, 1):  # all modules of these do nothing
-            run.average.modular_blocks[index].project.zero_()
-    ladder = find_ladder(run.average, nominal_profile(SMALL), images, images)
+            supernet.modular_blocks[index].project.zero_()
+    ladder = find_ladder(supernet, nominal_profile(SMALL), IMAGES, IMAGES)
     assert ladder.blocks[0] == 2
 
 
@@ -55,12 +57,8 @@ def test_a_long_ladder_keeps_to_the_range_of_utilities() -> None:
 
 
 def test_the_image_grows_on_the_way_where_it_may_be_shrunk() -> None:
-    torch.manual_seed(0)
-    run = Run(Supernet(SMALL, len(CLASSES)), Recipe(epochs=4, batch=24, learning_rate=0.05))
-    images = small_images(20)
-    for _ in train_steps(run, images, 20, 20, elastic_sampler(SMALL, len(CLASSES))):
-        pass
-    ladder = find_ladder(run.average, nominal_profile(SMALL), images, images)
+    supernet = trained(SMALL, 20, elastic_sampler(SMALL, len(CLASSES)))
+    ladder = find_ladder(supernet, nominal_profile(SMALL), IMAGES, IMAGES)
     assert np.bincount(ladder.blocks).tolist() == [3, 4, 4]
     assert len(ladder.raises) == 2
     assert list(ladder.raises) == sorted(ladder.raises)

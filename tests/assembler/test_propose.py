@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assembler.nominal import nominal_profile
-from assembler.propose import Estimator, budget_of, caps_of, least_cost, outputs_of, propose, sides_of
+from assembler.propose import Estimator, budget_of, caps_of, least_cost, outputs_of, propose
 from assembler.scenario import Scenario, parse_scenario
 from assembler.search import search
 from supernet.card import load_card
@@ -39,7 +39,7 @@ def test_one_search_serves_all_weights_at_every_side(
     caps = caps_of(asked.limits)
     found = propose(asked, estimator, PROFILE)
     best = found[0].gates.side
-    for side in sides_of(estimator.card):
+    for side in SMALL.every_side:
         budget = budget_of(caps, asked, estimator.card, PROFILE, side)
         alone = [
             search(values, SMALL.at(side), PROFILE.at(side), caps, outputs_of(asked))
