@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from assembler.artifact import Predicted
-from assembler.cost import Cost, cost_of
+from assembler.cost import Cost, cost_of, merge_bytes
 from assembler.device import Profile
 from assembler.manifest import metadata_bytes
 from assembler.scenario import Limits, Scenario
@@ -91,18 +91,25 @@ def caps_of(limits: Limits) -> Caps:
     return Caps(latency_ms=limits.latency_ms, memory_mb=limits.memory_mb, size_mb=limits.size_mb)
 
 
-def outputs_of(scenario: Scenario) -> int:
-    """Return how many outputs the model has."""
-    return len(scenario.task.classes) + int(scenario.task.other)
+def head_of(scenario: Scenario, card: Card) -> tuple[int, int | None]:
+    """Return how many rows the model's head has, and how many of them are outputs of their own if not all are."""
+    asked = len(scenario.task.classes)
+    return (len(card.classes), asked) if scenario.task.other else (asked, None)
+
+
+def bytes_beside(scenario: Scenario, card: Card) -> int:
+    """Return the bytes of the file that no choice of modules changes: its strings and what gathers its outputs."""
+    rows, own = head_of(scenario, card)
+    return metadata_bytes(scenario, card) + (0 if own is None else merge_bytes(rows, own))
 
 
 def cost(
     scenario: Scenario, card: Card, counts: Sequence[int], profile: Profile, side: int | None = None
 ) -> Cost:
     """Return the Cost of a scenario's model with so many modules on in each block and its image shrunk to a side."""
-    strings = metadata_bytes(scenario, card)
-    architecture = card.architecture.at(side)
-    return cost_of(architecture, counts, outputs_of(scenario), profile.at(side), metadata_bytes=strings)
+    rows, _ = head_of(scenario, card)
+    beside = bytes_beside(scenario, card)
+    return cost_of(card.architecture.at(side), counts, rows, profile.at(side), metadata_bytes=beside)
 
 
 def least_cost(scenario: Scenario, card: Card, profile: Profile) -> Cost:
@@ -178,8 +185,8 @@ def _portfolio(
         card.architecture.at(side),
         profile.at(side),
         caps,
-        outputs_of(scenario),
-        metadata_bytes=metadata_bytes(scenario, card),
+        head_of(scenario, card)[0],
+        metadata_bytes=bytes_beside(scenario, card),
     )
     if first is None:
         return ()

@@ -23,15 +23,16 @@ from assembler.device import Profile
 from assembler.foretell import Foretold, foretell
 from assembler.joint import joint_sampler
 from assembler.ladder import find_ladder, worth_of
-from assembler.model import Assembler
+from assembler.model import Assembler, pair_confusion
 from assembler.nominal import nominal_profile
 from supernet.card import Architecture
 from supernet.data import DataSet
 from supernet.elastic import elastic_sampler
 from supernet.errors import RunUnusable
-from supernet.evaluate import accuracy_of
+from supernet.evaluate import accuracy_of, logits_of
 from supernet.gates import full_gates, prefix_gates
 from supernet.model import Supernet
+from supernet.sampling import closeness_of
 from supernet.train import Recipe, Run, Sampler, share_gradients, steps_of, train_steps
 
 STATE_FILE = "run.pt"
@@ -39,6 +40,8 @@ LOG_FILE = "log.jsonl"
 MEETING_FILE = "processes"
 SHARES = {"full": 0.22, "elastic": 0.10, "joint": 0.53, "settle": 0.15}
 ASSEMBLER_RATE = 1e-3
+# Of every class, to find the classes that the full net confuses.
+NEIGHBOUR_IMAGES = 40
 SAVE_EVERY_S = 120.0
 LOG_EVERY = 200
 EVALUATE_EVERY = 2000
@@ -67,7 +70,7 @@ class Setup:
     def fingerprint(self) -> str:
         """What must stay the same for a run to be continued: images, architecture, recipe; not its length."""
         recipe = asdict(self.recipe) | {"epochs": None}
-        facts = [self.architecture.model_dump(mode="json"), recipe, self.data.classes]
+        facts = [self.architecture.model_dump(mode="json"), recipe, self.data.classes, self.data.groups]
         digest = hashlib.sha256(json.dumps(facts).encode())
         for split in (self.data.train, self.data.val):
             digest.update(split.images.tobytes())
@@ -167,10 +170,14 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     ends = phase_ends(steps_of(setup.recipe, len(setup.data.train)))
 
     def choosing(learning: bool) -> Sampler:
-        return joint_sampler(assembler, setup.architecture, profile, classes, learning=learning)
+        closeness = assembler.closeness.numpy()
+        return joint_sampler(assembler, setup.architecture, profile, classes, closeness, learning=learning)
 
     yield from _phase(setup, run, "full", lambda draw, progress: [], rank, fingerprint)
-    yield from _phase(setup, run, "elastic", elastic_sampler(setup.architecture, classes), rank, fingerprint)
+    if run.step == ends["full"]:
+        _find_neighbours(run, setup, assembler)
+    random = elastic_sampler(setup.architecture, classes, assembler.closeness.numpy())
+    yield from _phase(setup, run, "elastic", random, rank, fingerprint)
     if run.step == ends["elastic"]:
         _start_assembler(run, setup, assembler, profile, rank)
     with closing(_phase(setup, run, "joint", choosing(learning=True), rank, fingerprint)) as steps:
@@ -192,6 +199,20 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
         world=setup.processes,
     )
     yield Trained(run.average, assembler, foretold, run.seconds)
+
+
+def _find_neighbours(run: Run, setup: Setup, assembler: Assembler) -> None:
+    """Tell the assembler which classes are close: those of a group, or those that the full net confuses."""
+    if setup.data.groups:
+        assembler.closeness.copy_(torch.from_numpy(closeness_of(setup.data.groups)))
+        return
+    calibration, images = (
+        split.balanced(NEIGHBOUR_IMAGES, seed=setup.recipe.seed + 1)
+        for split in (setup.data.train, setup.data.val)
+    )
+    logits = logits_of(run.average, full_gates(setup.architecture), calibration, images)
+    confusion = pair_confusion(torch.from_numpy(logits), torch.from_numpy(images.labels))
+    assembler.closeness.copy_(confusion + confusion.T)
 
 
 def _start_assembler(run: Run, setup: Setup, assembler: Assembler, profile: Profile, rank: int) -> None:

@@ -37,7 +37,7 @@ from service.zoo import shipped_zoo
 from supernet.checkpoint import Checkpoint, load_checkpoint
 from supernet.data import DataSet, load_data
 from supernet.gates import Gates
-from supernet.train import held_out
+from supernet.sampling import held_out
 
 BUDGETS = (
     0.1,
