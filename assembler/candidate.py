@@ -69,14 +69,14 @@ def screen(found: Cut, images: TaskImages) -> float:
     return float((normaliser - logits[np.arange(len(few)), few.labels]).mean())
 
 
-def finish(found: Cut, architecture: Architecture, images: TaskImages) -> Candidate:
-    """Fit the head for the task where that helps, and score the network.
+def finish(found: Cut, architecture: Architecture, images: TaskImages, *, refit: bool = True) -> Candidate:
+    """Fit the head for the task where that helps, unless ``refit`` is off, and score the network.
 
     The number of images is limited by the work they make: at least 400, all where the network is small.
     """
     seen = architecture.at(found.gates.side)
     most = max(FEWEST_IMAGES, int(WORK_MACS / macs(seen, found.gates.counts, len(images.rows))))
-    subnet = refitted(found, images, most)
+    subnet = refitted(found, images, most) if refit else found.subnet
     validation = first(images.validation, most)
     accuracy = head_accuracy(run_all(found.session, validation.images), validation.labels, subnet)
     return Candidate(found.gates, found.statistics, subnet, accuracy)

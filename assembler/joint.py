@@ -39,10 +39,11 @@ def joint_sampler(
     closeness: Closeness | None = None,
     *,
     learning: bool,
+    general_share: float = GENERAL_SHARE,
 ) -> Sampler:
     """Return the sampler of the joint phase: a small, a middling and any sub-network.
 
-    Half of them follow the budget alone and are for all classes, the others are chosen for the step's random task.
+    A share of them follow the budget alone and are for all classes, the others are chosen for the step's random task.
 
     Args:
         assembler: asked for utilities; where ``learning``, the samples carry gradients to it.
@@ -51,6 +52,7 @@ def joint_sampler(
         classes: K.
         closeness: of every class to every other, K x K.
         learning: whether to explore by noise and learn, or to take what the assembler says.
+        general_share: how many are for all classes.
     """
 
     def sample(draw: np.random.Generator, progress: float) -> list[Sample]:
@@ -58,7 +60,7 @@ def joint_sampler(
         found, step_task = [], random_task(draw, classes, closeness)
         for low, high in BUDGETS:
             budget = math.exp(draw.uniform(math.log(low), math.log(high)))
-            if draw.uniform() < GENERAL_SHARE:
+            if draw.uniform() < general_share:
                 task, weight = tuple(range(classes)), 0.0
             else:
                 task, weight = step_task, float(draw.choice(PORTFOLIO[1:]))

@@ -35,7 +35,11 @@ Places = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How long and how to train; ``batch`` counts the images of a step over all processes."""
+    """How long and how to train; ``batch`` counts the images of a step over all processes.
+
+    ``average`` is the share that the moving average of the weights keeps a step, 0 takes the weights as they are;
+    ``teach`` says whether the full net teaches the others.
+    """
 
     epochs: float = 60.0
     batch: int = 192
@@ -44,6 +48,7 @@ class Recipe:
     weight_decay: float = 5e-4
     warmup: float = 0.03
     average: float = 0.999
+    teach: bool = True
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -193,7 +198,7 @@ def train_steps(
         if learns:
             loss.backward()  # type: ignore[no-untyped-call]
         for sample in samples:
-            _backward(supernet, batch, target, logits.detach(), sample, even)
+            _backward(supernet, batch, target, logits.detach(), sample, even, teach=recipe.teach)
         share_gradients(run.parameters(), world)
         nn.utils.clip_grad_norm_(run.parameters(), 5.0)
         run.optimizer.step()
@@ -224,7 +229,14 @@ def favoured(
 
 
 def _backward(
-    supernet: Supernet, batch: Tensor, target: Tensor, teacher: Tensor, sample: Sample, even: int
+    supernet: Supernet,
+    batch: Tensor,
+    target: Tensor,
+    teacher: Tensor,
+    sample: Sample,
+    even: int,
+    *,
+    teach: bool,
 ) -> None:
     classes = torch.tensor(sample.classes, dtype=torch.int64, device=batch.device)
     mine = torch.isin(target, classes)
@@ -235,7 +247,8 @@ def _backward(
     strengths = None if sample.strengths is None else [s.to(batch.device) for s in sample.strengths]
     # All images go through, so that layers are normalised as they will be when the network is calibrated.
     logits = supernet(batch, sample.gates, None, strengths)[mine]
-    task_loss(logits, target[mine], classes, teacher[mine]).backward()  # type: ignore[no-untyped-call]
+    loss = task_loss(logits, target[mine], classes, teacher[mine] if teach else None)
+    loss.backward()  # type: ignore[no-untyped-call]
 
 
 def share_gradients(parameters: list[nn.Parameter], world: int) -> None:
