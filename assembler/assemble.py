@@ -12,20 +12,24 @@ from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
 from assembler.estimate import missed_when_measured, needed_limits, too_inaccurate, too_tight
-from assembler.images import TaskImages, task_images
+from assembler.images import TaskImages, first, task_images
 from assembler.manifest import manifest_of, metadata_of
 from assembler.measure import ModelMeasurement, measure_model
 from assembler.propose import Estimator, Proposal, caps_of, least_cost, propose
+from assembler.refine import refine
 from assembler.scenario import Limits, OnInfeasible, Scenario
 from assembler.search import Caps
 from assembler.timing import MEASURED, RESERVE, RETRIES, fits, hopeful, in_time, tightened
 from assembler.verify import verify
 from supernet.card import Card
 from supernet.checkpoint import Checkpoint
+from supernet.data import Augmentation
+from supernet.gates import Gates
 from supernet.model import Supernet
 
 # A head for a model that is not verified is fitted on so many images.
 UNVERIFIED_IMAGES = 500
+REFINED_CALIBRATION_IMAGES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,8 @@ def assemble(
     (latency does not depend on weights): a model may use its limit up, and what is too slow never costs more than
     its timing. The finished file is measured in any case; one that turns out slower or larger in memory than
     allowed is cut again under tighter limits. Both happen up to three times. Where the scenario wants no
-    verification, the first proposal is cut out as it is foretold.
+    verification, the first proposal is cut out as it is foretold. Where it wants it refined, the finished model is
+    trained further and delivered so only if that is better.
 
     Args:
         scenario: resolved: its classes are in the checkpoint's vocabulary.
@@ -70,10 +75,16 @@ def assemble(
     caps = hopeful(caps, profile)
     proposals, caps = in_time(scenario, estimator, profile, caps)
     images = task_images(scenario.task, card.classes, checkpoint.calibration, checkpoint.validation)
-    kept: Assembly | None = None
+    kept: tuple[Assembly, Gates] | None = None
     for attempt in range(RETRIES + 1):
         yield Phase("calibrating")
-        best, proposal = _best(proposals, checkpoint.supernet, images, scenario.limits.accuracy_min or 0.0)
+        best, proposal = _best(
+            proposals,
+            checkpoint.supernet,
+            images,
+            scenario.limits.accuracy_min or 0.0,
+            refit=estimator.pieces.refit,
+        )
         yield Phase("compiling")
         content = build(best.subnet, image, metadata_of(scenario, card))
         onnx.checker.check_model(onnx.load_from_string(content))
@@ -84,17 +95,21 @@ def assemble(
             content, image, threads=profile.threads, percentile=scenario.limits.latency_percentile
         )
         measured = _measured(content, measurement, accuracy, len(images.validation), scenario.limits)
-        assembly = _assembly(scenario, card, profile, best, proposal.predicted, content, measured)
+        assembly = _assembly(scenario, card, profile, best.gates, proposal.predicted, content, measured)
         if fits(scenario.limits, measurement) or attempt == RETRIES:
             break
         if kept is None and assembly.limits_met:
-            kept = assembly
+            kept = assembly, best.gates
         caps = tightened(caps, scenario.limits, measurement)
         proposals, caps = in_time(scenario, estimator, profile, caps)
         if not proposals:
             break
+    gates = best.gates
     if not assembly.limits_met and kept is not None:
-        assembly = kept
+        assembly, gates = kept
+    if scenario.refine is not None and (nearest or _lacks_at_most_accuracy(assembly)):
+        yield Phase("refining")
+        assembly = _refined(scenario, checkpoint, profile, images, assembly, gates)
     if not assembly.limits_met and not nearest:
         raise Infeasible(_missed(scenario, estimator, profile, assembly, measured))
     yield assembly
@@ -146,7 +161,7 @@ def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:
 
 
 def _best(
-    proposals: tuple[Proposal, ...], supernet: Supernet, images: TaskImages, floor: float
+    proposals: tuple[Proposal, ...], supernet: Supernet, images: TaskImages, floor: float, *, refit: bool
 ) -> tuple[Candidate, Proposal]:
     """Cut every proposal out, choose by a few validation images, and finish the one chosen.
 
@@ -157,7 +172,7 @@ def _best(
     losses = [screen(found, images) for found in cuts] if len(cuts) > 1 else [0.0]
     finished: list[tuple[Candidate, Proposal]] = []
     for place in sorted(range(len(cuts)), key=losses.__getitem__):
-        finished.append((finish(cuts[place], supernet.architecture, images), proposals[place]))
+        finished.append((finish(cuts[place], supernet.architecture, images, refit=refit), proposals[place]))
         if finished[-1][0].accuracy >= floor:
             return finished[-1]
     return max(finished, key=lambda pair: pair[0].accuracy)
@@ -180,15 +195,60 @@ def _assembly(
     scenario: Scenario,
     card: Card,
     profile: Profile,
-    best: Candidate,
+    gates: Gates,
     predicted: Predicted,
     content: bytes,
     measured: Measured,
 ) -> Assembly:
     artifact = address(content, format=scenario.format, precision=scenario.precision)
     checks = _checks(scenario.limits, measured)
-    manifest = manifest_of(scenario, card, profile, best.gates, artifact, (predicted, measured, checks))
+    manifest = manifest_of(scenario, card, profile, gates, artifact, (predicted, measured, checks))
     return Assembly(content, artifact, manifest, predicted, measured, checks)
+
+
+def _lacks_at_most_accuracy(assembly: Assembly) -> bool:
+    return all(check.met or check.limit == "accuracy_min" for check in assembly.limits_check)
+
+
+def _refined(
+    scenario: Scenario,
+    checkpoint: Checkpoint,
+    profile: Profile,
+    images: TaskImages,
+    plain: Assembly,
+    gates: Gates,
+) -> Assembly:
+    """Train a model further; return it where it is better on the validation images and as quick, else the plain one."""
+    assert scenario.refine is not None
+    assert plain.measured is not None
+    card, image, seconds = checkpoint.card, checkpoint.card.architecture.input, scenario.refine.seconds
+    augmentation = (
+        Augmentation(**card.training.augmentation) if card.training.augmentation else Augmentation()
+    )
+    student = refine(checkpoint.supernet, gates, images, seconds, augmentation=augmentation)
+    # It was trained on images of its task alone, so its layers are normalised on those.
+    seen = replace(images, calibration=first(images.fit, REFINED_CALIBRATION_IMAGES))
+    candidate = finish(cut(gates, student, seen), card.architecture, seen)
+    content = build(candidate.subnet, image, metadata_of(scenario, card))
+    onnx.checker.check_model(onnx.load_from_string(content))
+    accuracy = verify(content, candidate, student, images.validation)
+    found, before = plain, plain.measured.accuracy
+    if accuracy > before:
+        measurement = measure_model(
+            content, image, threads=profile.threads, percentile=scenario.limits.latency_percentile
+        )
+        measured = _measured(content, measurement, accuracy, len(images.validation), scenario.limits)
+        better = _assembly(scenario, card, profile, gates, plain.predicted, content, measured)
+        missed = {check.limit for check in plain.limits_check if not check.met}
+        if missed.issuperset(check.limit for check in better.limits_check if not check.met):
+            found = better
+    told = {
+        "seconds": seconds,
+        "kept": found is not plain,
+        "accuracy_before": before,
+        "accuracy_after": accuracy,
+    }
+    return replace(found, manifest={**found.manifest, "refined": told})
 
 
 def _checks(limits: Limits, figures: Predicted | Measured) -> tuple[LimitCheck, ...]:

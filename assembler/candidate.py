@@ -5,7 +5,7 @@ Legend: N images, F features, K outputs.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -54,34 +54,29 @@ def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Cut:
     """Cut a network out and calibrate it."""
     batch = as_batch(images.calibration.images, supernet.mean.device)
     statistics = calibrate(supernet, gates, batch)
-    subnet = extract(supernet, gates, statistics, images.rows)
-    if images.other:
-        subnet = _with_other(
-            subnet,
-            supernet.head.weight.detach().cpu().numpy(),
-            supernet.head.bias.detach().cpu().numpy(),
-            images.rows,
-        )
+    subnet = extract(supernet, gates, statistics, images.rows + images.rest)
+    if images.rest:
+        subnet = replace(subnet, own=len(images.rows))
     return Cut(gates, statistics, subnet, features_session(subnet, supernet.architecture.input))
 
 
 def screen(found: Cut, images: TaskImages) -> float:
     """Return the cross-entropy of a network with the supernet's head on a few validation images."""
     few = first(images.validation, SCREENED_IMAGES)
-    logits = run_all(found.session, few.images) @ found.subnet.head_weight.T + found.subnet.head_bias
+    logits = found.subnet.logits(run_all(found.session, few.images))
     peak = logits.max(axis=1, keepdims=True)
     normaliser = peak[:, 0] + np.log(np.exp(logits - peak).sum(axis=1))
     return float((normaliser - logits[np.arange(len(few)), few.labels]).mean())
 
 
-def finish(found: Cut, architecture: Architecture, images: TaskImages) -> Candidate:
-    """Fit the head for the task where that helps, and score the network.
+def finish(found: Cut, architecture: Architecture, images: TaskImages, *, refit: bool = True) -> Candidate:
+    """Fit the head for the task where that helps, unless ``refit`` is off, and score the network.
 
     The number of images is limited by the work they make: at least 400, all where the network is small.
     """
     seen = architecture.at(found.gates.side)
     most = max(FEWEST_IMAGES, int(WORK_MACS / macs(seen, found.gates.counts, len(images.rows))))
-    subnet = refitted(found, images, most)
+    subnet = refitted(found, images, most) if refit else found.subnet
     validation = first(images.validation, most)
     accuracy = head_accuracy(run_all(found.session, validation.images), validation.labels, subnet)
     return Candidate(found.gates, found.statistics, subnet, accuracy)
@@ -119,24 +114,17 @@ def cores() -> int:
 
 def head_accuracy(known: Array, labels: npt.NDArray[np.int64], subnet: Subnet) -> float:
     """Return the share of images that a network's head classifies right, from their features N x F."""
-    logits = known @ subnet.head_weight.T + subnet.head_bias
-    return float((logits.argmax(axis=1) == labels).mean())
+    return float((subnet.logits(known).argmax(axis=1) == labels).mean())
 
 
 def refitted(found: Cut, images: TaskImages, most: int) -> Subnet:
     """Return a network with a head fitted for the task on at most so many images, where that is better on others."""
     subnet, fit, held_back = found.subnet, first(images.fit, most), first(images.held_back, most // 4)
-    if len(np.unique(fit.labels)) < len(subnet.head_bias):
+    if len(np.unique(fit.labels)) < subnet.outputs:
         return subnet
     known = run_all(found.session, fit.images)
-    fitted = subnet.with_head(*refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias))
+    head = refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias, own=subnet.own)
+    fitted = subnet.with_head(*head)
     unseen = run_all(found.session, held_back.images)
     before, after = (head_accuracy(unseen, held_back.labels, net) for net in (subnet, fitted))
     return fitted if after > before else subnet
-
-
-def _with_other(subnet: Subnet, weight: Array, bias: Array, rows: tuple[int, ...]) -> Subnet:
-    """Add an output for none of the classes, started at the mean of the rows not asked for."""
-    rest = [row for row in range(len(bias)) if row not in rows]
-    more = np.concatenate([subnet.head_weight, weight[rest].mean(axis=0, keepdims=True)])
-    return subnet.with_head(more, np.append(subnet.head_bias, bias[rest].mean()).astype(np.float32))

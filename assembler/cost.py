@@ -42,7 +42,7 @@ def cost_of(
     Args:
         architecture: the supernet's sizes.
         counts: modules on in each block, L numbers.
-        classes: outputs of the head, 1 or more.
+        classes: rows of the head, 1 or more.
         profile: the device.
         metadata_bytes: what the file says of itself in strings.
     """
@@ -57,6 +57,11 @@ def size_bytes(
     """Return the bytes of the ONNX file, at most a few kilobytes too many and never too few."""
     blocks = sum(row[n] for row, n in zip(size_table(architecture), counts, strict=True))
     return fixed_bytes(architecture, classes) + metadata_bytes + blocks
+
+
+def merge_bytes(rows: int, own: int) -> int:
+    """Return the bytes of what gathers a head's rows into so many outputs of their own and one of all others."""
+    return FLOAT_BYTES * rows * (own + 1) + CONV_BYTES
 
 
 def peak_activation_bytes(architecture: Architecture, counts: Sequence[int]) -> int:

@@ -20,14 +20,13 @@ from supernet.data import DataSet
 from supernet.evaluate import logits_of
 from supernet.gates import full_gates
 from supernet.model import Supernet
+from supernet.sampling import random_task, unseen_task
 from supernet.task import Kind, Task
-from supernet.train import held_out, random_task
 
 UNSEEN_SHARE = 0.2
 OTHER_SHARE = 0.25
 ANY_SIDE_SHARE = 0.4
 SMALLEST_FORETOLD = 0.005
-TRIES = 500
 STEPS = 1500
 RATE = 3e-3
 DECAY = 1e-3
@@ -70,11 +69,12 @@ def foretell(
     calibration = data.train.balanced(per_class[0], seed)
     validation = data.val.balanced(per_class[1], seed)
     architecture = supernet.architecture
+    closeness = assembler.closeness.numpy()
     rows: list[list[float]] = []
     for index in range(rank, pairs, world):
         draw = np.random.default_rng((seed, 4, index))
         unseen = index < UNSEEN_SHARE * pairs
-        classes = unseen_task(draw, len(data.classes)) if unseen else random_task(draw, len(data.classes))
+        classes = (unseen_task if unseen else random_task)(draw, len(data.classes), closeness)
         asked = torch.zeros(1, len(data.classes))
         asked[0, list(classes)] = 1.0
         budget = math.exp(draw.uniform(math.log(SMALLEST_FORETOLD), 0.0))
@@ -97,16 +97,6 @@ def foretell(
     logits = logits_of(supernet, full_gates(architecture), calibration, validation)
     confusion = pair_confusion(torch.from_numpy(logits), torch.from_numpy(validation.labels))
     return _fit(Predictor(architecture, confusion), table, len(data.classes))
-
-
-def unseen_task(draw: np.random.Generator, classes: int) -> tuple[int, ...]:
-    """Return a class set of 2 to 5 classes that is kept out of training, ascending; any set where there is none."""
-    for _ in range(TRIES):
-        size = int(draw.integers(2, min(5, classes) + 1))
-        chosen = tuple(sorted(int(c) for c in draw.choice(classes, size, replace=False)))
-        if held_out(chosen):
-            break
-    return chosen
 
 
 def _gathered(rows: list[list[float]], world: int) -> list[list[float]]:

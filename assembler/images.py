@@ -19,11 +19,12 @@ HELD_BACK = 5
 class TaskImages:
     """The images of one task, labelled by the place of their class in it; K - 1 for ``other``.
 
-    ``rows`` are the classes' rows of the supernet's head. ``calibration`` holds all classes of the supernet.
+    ``rows`` are the classes' rows of the supernet's head, ``rest`` those of all others where the task has an output
+    for them. ``calibration`` holds all classes of the supernet.
     """
 
     rows: tuple[int, ...]
-    other: bool
+    rest: tuple[int, ...]
     calibration: Split
     fit: Split
     held_back: Split
@@ -57,7 +58,7 @@ def task_images(task: Task, vocabulary: tuple[str, ...], calibration: Split, val
     back = place_in_class(mine_to_fit.labels) % HELD_BACK == 0
     return TaskImages(
         rows=rows,
-        other=task.other,
+        rest=rest,
         calibration=first(calibration, CALIBRATION_IMAGES),
         fit=Split(mine_to_fit.images[~back], mine_to_fit.labels[~back]),
         held_back=Split(mine_to_fit.images[back], mine_to_fit.labels[back]),

@@ -20,7 +20,8 @@ from assembler.search import Caps, search
 from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, utilities
 from supernet.card import Architecture
 from supernet.gates import Gates, full_gates
-from supernet.train import Sample, Sampler, random_task
+from supernet.sampling import Closeness, random_task
+from supernet.train import Sample, Sampler
 
 # Budgets, from and to; each gives a sub-network a step.
 BUDGETS = ((0.005, 0.1), (0.05, 0.4), (0.02, 1.0))
@@ -31,29 +32,38 @@ LADDER_SHARE = 0.5
 
 
 def joint_sampler(
-    assembler: Assembler, architecture: Architecture, profile: Profile, classes: int, *, learning: bool
+    assembler: Assembler,
+    architecture: Architecture,
+    profile: Profile,
+    classes: int,
+    closeness: Closeness | None = None,
+    *,
+    learning: bool,
+    general_share: float = GENERAL_SHARE,
 ) -> Sampler:
     """Return the sampler of the joint phase: a small, a middling and any sub-network.
 
-    Half of them follow the budget alone and are for all classes, the others are chosen for random tasks.
+    A share of them follow the budget alone and are for all classes, the others are chosen for the step's random task.
 
     Args:
         assembler: asked for utilities; where ``learning``, the samples carry gradients to it.
         architecture: of the supernet.
         profile: of the nominal device.
         classes: K.
+        closeness: of every class to every other, K x K.
         learning: whether to explore by noise and learn, or to take what the assembler says.
+        general_share: how many are for all classes.
     """
 
     def sample(draw: np.random.Generator, progress: float) -> list[Sample]:
         noise = NOISE[0] + (NOISE[1] - NOISE[0]) * progress if learning else 0.0
-        found = []
+        found, step_task = [], random_task(draw, classes, closeness)
         for low, high in BUDGETS:
             budget = math.exp(draw.uniform(math.log(low), math.log(high)))
-            if draw.uniform() < GENERAL_SHARE:
+            if draw.uniform() < general_share:
                 task, weight = tuple(range(classes)), 0.0
             else:
-                task, weight = random_task(draw, classes), float(draw.choice(PORTFOLIO[1:]))
+                task, weight = step_task, float(draw.choice(PORTFOLIO[1:]))
             found.append(
                 _chosen(draw, assembler, architecture, profile, task, weight, budget, noise, learning)
             )

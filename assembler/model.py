@@ -32,7 +32,8 @@ class Assembler(nn.Module):
     """Log-utilities of all modules: a budget term and a class term.
 
     The budget term is a module's worth, which follows from the order that networks grow in (``ladder.py``), and a
-    learned part of the budget; ``raises`` says how many modules are on when the image grows. The class term pools
+    learned part of the budget; ``raises`` says how many modules are on when the image grows, ``closeness`` which
+    classes its training takes for neighbours. The class term pools
     the class-by-module affinity over the task by the logarithm of the mean of exponentials, and adds what a set
     encoder over class embeddings says; it is what the task has above all classes together, for whom it is zero, and
     zero for early blocks.
@@ -44,6 +45,7 @@ class Assembler(nn.Module):
     worth: Tensor
     raises: Tensor
     saliency: Tensor
+    closeness: Tensor
 
     def __init__(self, architecture: Architecture, classes: int) -> None:
         super().__init__()
@@ -52,6 +54,7 @@ class Assembler(nn.Module):
         self.register_buffer("worth", torch.zeros(modules))
         self.register_buffer("raises", torch.zeros(len(architecture.sides), dtype=torch.int64))
         self.register_buffer("saliency", torch.zeros(classes, modules))
+        self.register_buffer("closeness", torch.zeros(classes, classes))
         self.shift = nn.Parameter(torch.zeros(classes, modules))
         self.embedding = nn.Parameter(0.5 * torch.randn(classes, EMBEDDING))
         self.budget = nn.Sequential(nn.Linear(2, EMBEDDING), nn.ReLU(), nn.Linear(EMBEDDING, modules))

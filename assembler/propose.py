@@ -12,12 +12,13 @@ import numpy as np
 import onnxruntime
 
 from assembler.artifact import Predicted
-from assembler.cost import Cost, cost_of
+from assembler.cost import Cost, cost_of, merge_bytes
 from assembler.device import Profile
 from assembler.manifest import metadata_bytes
+from assembler.pieces import Pieces
 from assembler.scenario import Limits, Scenario
 from assembler.search import Caps, most_useful, search
-from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, shares_of, utilities
+from assembler.utility import SMALLEST_BUDGET, Array, shares_of, utilities
 from supernet.card import Card
 from supernet.gates import Gates, full_gates
 from supernet.task import Task
@@ -34,12 +35,13 @@ class Proposal:
 class Estimator:
     """Assembler and accuracy predictor of one checkpoint, run by onnxruntime; safe to share between threads."""
 
-    def __init__(self, folder: Path, card: Card) -> None:
+    def __init__(self, folder: Path, card: Card, pieces: Pieces = Pieces()) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         providers = ["CPUExecutionProvider"]
         self.card = card
+        self.pieces = pieces
         self._assembler = onnxruntime.InferenceSession(str(folder / "assembler.onnx"), options, providers)
         self._predictor = onnxruntime.InferenceSession(str(folder / "predictor.onnx"), options, providers)
 
@@ -49,22 +51,23 @@ class Estimator:
         return task
 
     def utilities(
-        self, classes: Sequence[str], budget: float, weights: Sequence[float] = PORTFOLIO
+        self, classes: Sequence[str], budget: float, weights: Sequence[float] | None = None
     ) -> list[list[Array]]:
         """Return the utilities of the modules of each block (L arrays) for every weight of the class term.
 
         Args:
             classes: names out of the Card's vocabulary.
             budget: share of the dense net's cost, kept within 0.02..1.
-            weights: of the class term.
+            weights: of the class term, by default those of the pieces.
         """
         level = np.array([[min(1.0, max(SMALLEST_BUDGET, budget))]], np.float32)
         base, class_term = self._assembler.run(
             ["base", "class_term"], {"task": self._task(classes), "budget": level}
         )
+        wanted = self.pieces.weights if weights is None else weights
         modules = self.card.architecture.modules
         ends = np.cumsum(modules)[:-1]
-        return [np.split(utilities(base[0], class_term[0], weight, modules), ends) for weight in weights]
+        return [np.split(utilities(base[0], class_term[0], weight, modules), ends) for weight in wanted]
 
     def accuracy(self, task: Task, counts: Sequence[int], side: int | None = None) -> float:
         """Return the predicted accuracy, 0..1, of a model with so many modules on in each block.
@@ -91,18 +94,25 @@ def caps_of(limits: Limits) -> Caps:
     return Caps(latency_ms=limits.latency_ms, memory_mb=limits.memory_mb, size_mb=limits.size_mb)
 
 
-def outputs_of(scenario: Scenario) -> int:
-    """Return how many outputs the model has."""
-    return len(scenario.task.classes) + int(scenario.task.other)
+def head_of(scenario: Scenario, card: Card) -> tuple[int, int | None]:
+    """Return how many rows the model's head has, and how many of them are outputs of their own if not all are."""
+    asked = len(scenario.task.classes)
+    return (len(card.classes), asked) if scenario.task.other else (asked, None)
+
+
+def bytes_beside(scenario: Scenario, card: Card) -> int:
+    """Return the bytes of the file that no choice of modules changes: its strings and what gathers its outputs."""
+    rows, own = head_of(scenario, card)
+    return metadata_bytes(scenario, card) + (0 if own is None else merge_bytes(rows, own))
 
 
 def cost(
     scenario: Scenario, card: Card, counts: Sequence[int], profile: Profile, side: int | None = None
 ) -> Cost:
     """Return the Cost of a scenario's model with so many modules on in each block and its image shrunk to a side."""
-    strings = metadata_bytes(scenario, card)
-    architecture = card.architecture.at(side)
-    return cost_of(architecture, counts, outputs_of(scenario), profile.at(side), metadata_bytes=strings)
+    rows, _ = head_of(scenario, card)
+    beside = bytes_beside(scenario, card)
+    return cost_of(card.architecture.at(side), counts, rows, profile.at(side), metadata_bytes=beside)
 
 
 def least_cost(scenario: Scenario, card: Card, profile: Profile) -> Cost:
@@ -152,7 +162,7 @@ def propose(
     card = estimator.card
     portfolios = [
         found
-        for side in card.architecture.every_side
+        for side in (card.architecture.every_side if estimator.pieces.sides else (None,))
         if (found := _portfolio(scenario, estimator, profile, kept, side))
     ]
     if not portfolios:
@@ -178,8 +188,8 @@ def _portfolio(
         card.architecture.at(side),
         profile.at(side),
         caps,
-        outputs_of(scenario),
-        metadata_bytes=metadata_bytes(scenario, card),
+        head_of(scenario, card)[0],
+        metadata_bytes=bytes_beside(scenario, card),
     )
     if first is None:
         return ()

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -83,6 +83,7 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
             seed=seed,
             epochs=setup.recipe.epochs,
             duration_s=round(trained.seconds, 1),
+            augmentation=asdict(setup.recipe.augmentation),
             machine=f"{platform.machine()}, {os.cpu_count()} cores, {setup.processes} processes on {setup.device}",
             versions={name: version(name) for name in ("torch", "numpy", "onnx", "onnxruntime")},
         ),

@@ -20,15 +20,17 @@ def refit_head(
     weight: Array,
     bias: Array,
     *,
+    own: int | None = None,
     pull: float = PULL,
 ) -> tuple[Array, Array]:
     """Return a head (K x F, K) fitted by logistic regression, started at and pulled towards the given one.
 
     Args:
         features: N x F.
-        labels: N, in 0..K-1.
+        labels: N, in 0..K-1; in 0..own where that is given.
         weight: K x F, of the head to start from.
         bias: K.
+        own: so many rows are outputs of their own, all others together are one more; see ``Subnet``.
         pull: strength of the squared distance to the start, per image, on standardised features.
 
     Source: L-BFGS of torch.optim, strong Wolfe line search.
@@ -45,7 +47,10 @@ def refit_head(
 
     def loss() -> torch.Tensor:
         solver.zero_grad()
-        value = F.cross_entropy(x @ w.T + b, y) + pull * (w - start).square().sum()
+        logits = x @ w.T + b
+        if own is not None:
+            logits = torch.cat([logits[:, :own], logits[:, own:].logsumexp(dim=1, keepdim=True)], dim=1)
+        value = F.cross_entropy(logits, y) + pull * (w - start).square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

@@ -20,6 +20,7 @@ from supernet.task import Task
 MAX_CLASSES = 1000
 MAX_NAME = 200
 MAX_DEADLINE_S = 7 * 24 * 3600.0
+MAX_REFINE_S = 600.0
 MAX_PROBLEMS = 20
 MAX_ITEMS = MAX_CLASSES + 1
 LARGEST = 1e9
@@ -45,6 +46,12 @@ class Strict(BaseModel):
     """Base of what clients send: immutable, no coercion, unknown keys and infinities refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Refine(Strict):
+    """Training of the finished model for its task, before it is delivered."""
+
+    seconds: float = Field(gt=0, le=MAX_REFINE_S, description="how long to train")
 
 
 class Limits(Strict):
@@ -103,6 +110,10 @@ class Scenario(Strict):
     supernet: str | None = Field(default=None, min_length=1, max_length=MAX_NAME)
     on_infeasible: OnInfeasible = OnInfeasible.FAIL
     verify: bool = Field(default=True, description="whether the file is compared, scored and measured")
+    refine: Refine | None = Field(
+        default=None,
+        description="train the model further, and keep that where it is better on validation images",
+    )
     deadline_s: float | None = Field(default=None, gt=0, le=MAX_DEADLINE_S)
     name: str | None = Field(default=None, max_length=MAX_NAME)
     labels: Annotated[dict[str, str], AfterValidator(_check_labels)] = {}
@@ -115,6 +126,13 @@ class Scenario(Strict):
         return self
 
     @model_validator(mode="after")
+    def _refining_is_judged(self) -> "Scenario":
+        if self.refine is not None and not self.verify:
+            detail = "a refined model is only kept where it is better, which takes verification"
+            raise PydanticCustomError("unverified_refine", detail)
+        return self
+
+    @model_validator(mode="after")
     def _format_is_made(self) -> "Scenario":
         for field, known in (("format", FORMATS), ("precision", PRECISIONS)):
             if getattr(self, field) not in known:
@@ -123,7 +141,7 @@ class Scenario(Strict):
         return self
 
 
-FIELDS = frozenset({*Scenario.model_fields, *Task.model_fields, *Limits.model_fields})
+FIELDS = frozenset({*Scenario.model_fields, *Task.model_fields, *Limits.model_fields, *Refine.model_fields})
 
 
 def parse_scenario(raw: bytes) -> Scenario:
@@ -260,7 +278,7 @@ def _problem(error: ErrorDetails) -> FieldProblem:
         return FieldProblem("/limits", "no-limits", detail)
     if kind == "unsupported_format":
         return FieldProblem(pointer(context["field"]), "unsupported-format", error["msg"])
-    if kind == "unverified_percentile":
+    if kind in ("unverified_percentile", "unverified_refine"):
         return FieldProblem("/verify", "scenario-invalid", error["msg"])
     if kind == "extra_forbidden":
         hint = did_you_mean(str(at[-1])[:MAX_NAME], _fields_at(at[:-1]))
@@ -271,9 +289,8 @@ def _problem(error: ErrorDetails) -> FieldProblem:
 
 
 def _fields_at(at: tuple[int | str, ...]) -> list[str]:
-    if at == ("task",):
-        return list(Task.model_fields)
-    return list(Limits.model_fields if at == ("limits",) else Scenario.model_fields)
+    models: dict[int | str, type[BaseModel]] = {"task": Task, "limits": Limits, "refine": Refine}
+    return list((models.get(at[0], Scenario) if at else Scenario).model_fields)
 
 
 def _sentence(error: ErrorDetails) -> str:

@@ -55,7 +55,7 @@ def search(
         architecture: the supernet's sizes.
         profile: the device.
         caps: the limits.
-        classes: outputs of the head.
+        classes: rows of the head.
         metadata_bytes: what the file says of itself in strings.
 
     Raises:

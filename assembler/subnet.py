@@ -52,7 +52,8 @@ class Subnet:
 
     ``head_weight`` K x F, ``head_bias`` K. Input: float32 pixels 0..255, of which ``input_mean``
     (one number a channel) is subtracted before the stem; division is folded into the stem. ``shrink`` R makes the
-    image R x R^T, see ``supernet.shrink``.
+    image R x R^T, see ``supernet.shrink``. Where ``own`` is set, the first so many rows of the head are outputs, and
+    all others together are one more, for none of these classes: its logit is the logsumexp of theirs.
     """
 
     input_mean: tuple[float, ...]
@@ -62,6 +63,27 @@ class Subnet:
     head_weight: Array
     head_bias: Array
     shrink: Array | None = None
+    own: int | None = None
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs it has."""
+        return len(self.head_bias) if self.own is None else self.own + 1
+
+    @property
+    def merge(self) -> Array | None:
+        """Gathers the rows' probabilities N x K into those of the outputs, K x outputs; None where each is its own."""
+        if self.own is None:
+            return None
+        return np.eye(self.outputs, dtype=np.float32)[np.minimum(np.arange(len(self.head_bias)), self.own)]
+
+    def logits(self, features: Array) -> Array:
+        """Return what the head says of features N x F, N x outputs."""
+        every = features @ self.head_weight.T + self.head_bias
+        if self.own is None:
+            return every
+        none_of_them = np.logaddexp.reduce(every[:, self.own :], axis=1, keepdims=True)
+        return np.concatenate([every[:, : self.own], none_of_them], axis=1)
 
     def with_head(self, weight: Array, bias: Array) -> "Subnet":
         """Return the same network with another head (K x F, K)."""
@@ -81,14 +103,22 @@ class Subnet:
         return sum(c.parameters for c in self.convolutions) + self.head_weight.size + self.head_bias.size
 
 
-def random_subnet(architecture: Architecture, counts: tuple[int, ...], classes: int, seed: int = 0) -> Subnet:
+def random_subnet(
+    architecture: Architecture,
+    counts: tuple[int, ...],
+    classes: int,
+    seed: int = 0,
+    *,
+    own: int | None = None,
+) -> Subnet:
     """Return a Subnet of the given shape with random weights, for measuring a device.
 
     Args:
         architecture: the sizes, those of ``at(side)`` for a network that shrinks its image.
         counts: active modules of every block.
-        classes: outputs of the head.
+        classes: rows of the head.
         seed: of the weights.
+        own: see ``Subnet``.
     """
     draw = np.random.default_rng(seed)
 
@@ -121,4 +151,5 @@ def random_subnet(architecture: Architecture, counts: tuple[int, ...], classes: 
         head_weight=draw.normal(0, 0.05, (classes, architecture.neck_channels)).astype(np.float32),
         head_bias=np.zeros(classes, np.float32),
         shrink=None if whole is None else shrink_matrix(whole, architecture.input.height),
+        own=own,
     )

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +21,19 @@ from torch import distributed, multiprocessing
 from assembler.affinity import affinity_from, class_saliency
 from assembler.device import Profile
 from assembler.foretell import Foretold, foretell
-from assembler.joint import joint_sampler
+from assembler.joint import GENERAL_SHARE, joint_sampler
 from assembler.ladder import find_ladder, worth_of
-from assembler.model import Assembler
+from assembler.model import Assembler, pair_confusion
 from assembler.nominal import nominal_profile
+from assembler.pieces import TRAINING
 from supernet.card import Architecture
 from supernet.data import DataSet
 from supernet.elastic import elastic_sampler
 from supernet.errors import RunUnusable
-from supernet.evaluate import accuracy_of
+from supernet.evaluate import accuracy_of, logits_of
 from supernet.gates import full_gates, prefix_gates
 from supernet.model import Supernet
+from supernet.sampling import closeness_of
 from supernet.train import Recipe, Run, Sampler, share_gradients, steps_of, train_steps
 
 STATE_FILE = "run.pt"
@@ -39,6 +41,8 @@ LOG_FILE = "log.jsonl"
 MEETING_FILE = "processes"
 SHARES = {"full": 0.22, "elastic": 0.10, "joint": 0.53, "settle": 0.15}
 ASSEMBLER_RATE = 1e-3
+# Of every class, to find the classes that the full net confuses.
+NEIGHBOUR_IMAGES = 40
 SAVE_EVERY_S = 120.0
 LOG_EVERY = 200
 EVALUATE_EVERY = 2000
@@ -50,7 +54,8 @@ class Setup:
 
     ``networks`` is how many sub-networks the class saliency is averaged over, ``pairs`` how many
     (task, gates, accuracy) the predictor is fitted on; ``per_class`` how many images of a class the checkpoint has
-    to calibrate and fit heads on, and to validate on.
+    to calibrate and fit heads on, and to validate on. ``without`` names pieces of the method to leave out, see
+    ``assembler.pieces``.
     """
 
     architecture: Architecture
@@ -62,12 +67,19 @@ class Setup:
     networks: int = 150
     pairs: int = 1500
     per_class: tuple[int, int] = (100, 150)
+    without: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse to leave out what is no piece of training."""
+        if unknown := self.without - TRAINING.keys():
+            raise ValueError(f"{min(unknown)} is no piece of training; these are: {', '.join(TRAINING)}")
 
     @property
     def fingerprint(self) -> str:
         """What must stay the same for a run to be continued: images, architecture, recipe; not its length."""
         recipe = asdict(self.recipe) | {"epochs": None}
-        facts = [self.architecture.model_dump(mode="json"), recipe, self.data.classes]
+        facts = [self.architecture.model_dump(mode="json"), recipe, self.data.classes, self.data.groups]
+        facts.append(sorted(self.without))
         digest = hashlib.sha256(json.dumps(facts).encode())
         for split in (self.data.train, self.data.val):
             digest.update(split.images.tobytes())
@@ -158,7 +170,9 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     supernet.to(torch.device(setup.device))
     assembler = Assembler(setup.architecture, classes)
     learner = torch.optim.Adam(assembler.parameters(), lr=ASSEMBLER_RATE)
-    run = Run(supernet, setup.recipe)
+    without = setup.without
+    average = 0.0 if "average" in without else setup.recipe.average
+    run = Run(supernet, replace(setup.recipe, average=average, teach="teacher" not in without))
     run.companions = {"assembler": assembler, "learner": learner}
     fingerprint = setup.fingerprint
     if (setup.work / STATE_FILE).exists():
@@ -167,10 +181,24 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     ends = phase_ends(steps_of(setup.recipe, len(setup.data.train)))
 
     def choosing(learning: bool) -> Sampler:
-        return joint_sampler(assembler, setup.architecture, profile, classes, learning=learning)
+        if "ladder" in without:
+            return random
+        return joint_sampler(
+            assembler,
+            setup.architecture,
+            profile,
+            classes,
+            closeness,
+            learning=learning and "learning" not in without,
+            general_share=1.0 if "tasks" in without else GENERAL_SHARE,
+        )
 
     yield from _phase(setup, run, "full", lambda draw, progress: [], rank, fingerprint)
-    yield from _phase(setup, run, "elastic", elastic_sampler(setup.architecture, classes), rank, fingerprint)
+    if run.step == ends["full"]:
+        _find_neighbours(run, setup, assembler)
+    closeness = None if "clusters" in without else assembler.closeness.numpy()
+    random = elastic_sampler(setup.architecture, classes, closeness)
+    yield from _phase(setup, run, "elastic", random, rank, fingerprint)
     if run.step == ends["elastic"]:
         _start_assembler(run, setup, assembler, profile, rank)
     with closing(_phase(setup, run, "joint", choosing(learning=True), rank, fingerprint)) as steps:
@@ -194,6 +222,20 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     yield Trained(run.average, assembler, foretold, run.seconds)
 
 
+def _find_neighbours(run: Run, setup: Setup, assembler: Assembler) -> None:
+    """Tell the assembler which classes are close: those of a group, or those that the full net confuses."""
+    if setup.data.groups:
+        assembler.closeness.copy_(torch.from_numpy(closeness_of(setup.data.groups)))
+        return
+    calibration, images = (
+        split.balanced(NEIGHBOUR_IMAGES, seed=setup.recipe.seed + 1)
+        for split in (setup.data.train, setup.data.val)
+    )
+    logits = logits_of(run.average, full_gates(setup.architecture), calibration, images)
+    confusion = pair_confusion(torch.from_numpy(logits), torch.from_numpy(images.labels))
+    assembler.closeness.copy_(confusion + confusion.T)
+
+
 def _start_assembler(run: Run, setup: Setup, assembler: Assembler, profile: Profile, rank: int) -> None:
     """Start the assembler from the ladder and from class saliency."""
     world, seed = setup.processes, setup.recipe.seed
@@ -206,7 +248,8 @@ def _start_assembler(run: Run, setup: Setup, assembler: Assembler, profile: Prof
         world=world,
     )
     images = setup.data.train.balanced(64, seed=seed + 1)
-    saliency = class_saliency(run.average, images, networks=setup.networks, seed=seed, rank=rank, world=world)
+    networks = 0 if "saliency" in setup.without else setup.networks
+    saliency = class_saliency(run.average, images, networks=networks, seed=seed, rank=rank, world=world)
     with torch.no_grad():
         assembler.worth.copy_(worth_of(ladder.blocks, setup.architecture))
         assembler.raises.copy_(torch.tensor(ladder.raises, dtype=torch.int64))

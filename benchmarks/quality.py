@@ -1,18 +1,18 @@
-"""Compare models that are cut out with models that are trained, and check that they keep to their limits.
+"""Compare models that are generated with models that are trained, and with other ways to cut them out.
 
-For every network of the yardstick (``yardstick.py``: class sets that the supernet's training never sampled,
-shapes over its whole range) the latency of its shape is measured here and becomes the limit of a scenario with the
-same classes. The model is generated, its file tested on test images, and measured again when all are made.
-Prints JSON:
-``python -m benchmarks.quality --data fashion_mnist.npz [--supernet fashion]``.
+Class sets of 2, 3, 5, 8 and all classes, half of them clusters of similar ones, none seen in training; limits at
+shares of the dense net's latency. Where a network from scratch is planned for a class set and a budget
+(``scratch.py``), the limit is the measured latency of its shape. Writes ``<out>/quality-<supernet>.json``;
+``report.py`` makes tables and pictures of it:
+``python -m benchmarks.quality --data cifar10 --supernet cifar10 [--out benchmarks/results]``.
 """
 
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,171 +22,280 @@ import torch
 
 from assembler.artifact import Assembly
 from assembler.assemble import assemble
-from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
-from assembler.joint import choose
 from assembler.measure import ensure_profile, measure_model
-from assembler.propose import Estimator
+from assembler.propose import Estimator, least_cost
 from assembler.scenario import Scenario
-from assembler.subnet import random_subnet
-from assembler.utility import PORTFOLIO
 from benchmarks.machine import describe_machine
-from benchmarks.yardstick import FOLDER
+from benchmarks.report import report
+from benchmarks.rivals import Rivals, Shape
+from benchmarks.scratch import FOLDER
+from benchmarks.shapes import asking, dense_ms, measured_ms
+from benchmarks.tasks import COUNTS, class_sets, elsewhere, is_cluster, neighbours
 from service.zoo import shipped_zoo
-from supernet.checkpoint import Checkpoint, load_checkpoint
+from supernet.checkpoint import load_checkpoint
 from supernet.data import DataSet, load_data
-from supernet.gates import Gates
-from supernet.train import held_out
+from supernet.gates import Gates, prefix_gates
+from supernet.train import Recipe
 
-BUDGETS = (
-    0.1,
-    0.2,
-    0.4,
-)  # shares of the dense net's cost at which the gates of different class sets are compared
+BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.4)
+BOUND_SETS = 20
+OTHER_SETS = 20
+RESULTS = Path(__file__).parent / "results"
+SEED = Recipe().seed
 
 
 def main() -> None:
-    """Print the report."""
+    """Write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--supernet", default="fashion")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--sets", type=int, default=20, help="class sets of each size")
+    parser.add_argument(
+        "--unseen", type=Path, help="data set of none of the classes, images of the same size"
+    )
+    parser.add_argument(
+        "--refine", type=float, nargs="*", default=[], help="seconds to refine models of 5 classes"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    yardstick = json.loads((FOLDER / f"{options.supernet}.json").read_text())
-    rows = generated(
-        load_checkpoint(shipped_zoo() / options.supernet), load_data(options.data), yardstick["networks"]
-    )
-    report = {
+    path = FOLDER / f"{options.supernet}.json"
+    yardstick = json.loads(path.read_text()) if path.exists() else {"recipe": None, "networks": []}
+    folder = shipped_zoo() / options.supernet
+    checkpoint, data = load_checkpoint(folder, datasets=options.data.parent), load_data(options.data)
+    estimator = Estimator(folder, checkpoint.card)
+    with tempfile.TemporaryDirectory() as kept:
+        *_, profile = ensure_profile(checkpoint.card, Path(kept))
+    assert isinstance(profile, Profile)
+    bench = Bench(Rivals(checkpoint, estimator, profile, data), yardstick["networks"])
+    rows = bench.run(options.sets)
+    found = {
         "machine": describe_machine(),
         "supernet": options.supernet,
-        "yardstick": yardstick["recipe"],
-        "summary": summary(rows),
+        "checkpoint": checkpoint.card.digest,
+        "seed": SEED,
+        "recipe_from_scratch": yardstick["recipe"],
+        "dense_ms": round(dense_ms(estimator, profile), 4),
         "rows": rows,
+        "dense": bench.dense_rows,
+        "bound": bench.bound(BOUND_SETS),
+        "other": bench.other(OTHER_SETS, load_data(options.unseen) if options.unseen else None),
+        "unverified_s": bench.unverified(),
+        "refined": [bench.refined(seconds) for seconds in options.refine],
     }
-    print(json.dumps(report, indent=1))
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"quality-{options.supernet}.json").write_text(json.dumps(found, indent=1) + "\n")
+    report(found, options.out)
 
 
-def generated(checkpoint: Checkpoint, data: DataSet, networks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Generate a model for every network of the yardstick, and measure them again when all are made."""
-    estimator = Estimator(checkpoint.folder, checkpoint.card)
-    with tempfile.TemporaryDirectory() as folder:
-        *_, profile = ensure_profile(checkpoint.card, Path(folder))
-    assert isinstance(profile, Profile)
-    rows, contents = [], []
-    for network in networks:
-        row, content = made(checkpoint, estimator, profile, data, network)
-        rows.append(row)
-        contents.append(content)
-    for row, content in zip(rows, contents, strict=True):
-        if row["made"]:
-            again = measure_model(
-                content, checkpoint.card.architecture.input, threads=profile.threads
-            ).latency_ms
-            row["measured_again_ms"] = round(again, 4)
-            row["within_limit_again"] = again <= row["limit_ms"]
-    return rows
+def tell(what: str) -> None:
+    """Say on stderr how far the benchmark is."""
+    print(what, file=sys.stderr, flush=True)
 
 
-def made(
-    checkpoint: Checkpoint, estimator: Estimator, profile: Profile, data: DataSet, network: dict[str, Any]
-) -> tuple[dict[str, Any], bytes]:
-    """Generate the model that stands against one network of the yardstick; return its row and its file."""
-    classes, image = network["classes"], checkpoint.card.architecture.input
-    names = [data.classes[c] for c in classes]
-    twin = random_subnet(checkpoint.card.architecture, tuple(network["counts"]), len(classes))
-    limit = measure_model(build(twin, image), image, threads=profile.threads).latency_ms
-    row = {
-        "classes": classes,
-        "held_out": held_out(tuple(classes)),
-        "scratch_counts": network["counts"],
-        "scratch_accuracy": network["accuracy"],
-        "limit_ms": round(limit, 4),
-        "gates": {budget: task_gates(names, estimator, profile, budget) for budget in BUDGETS},
-    }
-    facts = {"task": {"kind": "classification", "classes": names}, "limits": {"latency_ms": limit}}
-    began = time.perf_counter()
-    try:
-        *_, assembly = assemble(
-            Scenario.model_validate_json(json.dumps(facts)), checkpoint, estimator, profile
-        )
-    except Infeasible:
-        return {**row, "made": False}, b""
-    assert isinstance(assembly, Assembly)
-    assert assembly.measured is not None
-    took_s = time.perf_counter() - began
-    found = {
-        "made": True,
-        "predicted_ms": round(assembly.predicted.latency_ms, 4),
-        "measured_ms": round(assembly.measured.latency_ms, 4),
-        "predicted_accuracy": round(assembly.predicted.accuracy, 4),
-        "validation_accuracy": round(assembly.measured.accuracy, 4),
-        "test_accuracy": round(tested(assembly.content, data, classes), 4),
-        "took_s": round(took_s, 3),
-        "counts": [len(block) for block in assembly.manifest["supernet"]["modules_on"]],
-    }
-    return {**row, **found}, assembly.content
+class Bench:
+    """All comparisons of one checkpoint on this machine."""
+
+    def __init__(self, rivals: Rivals, networks: list[dict[str, Any]]) -> None:
+        self.rivals = rivals
+        self.data, self.estimator, self.profile = rivals.data, rivals.estimator, rivals.profile
+        self.checkpoint = rivals.checkpoint
+        self.networks = networks
+        self.closeness = neighbours(self.checkpoint, self.data)
+        self.dense_rows: list[dict[str, Any]] = []
+
+    def run(self, number: int) -> list[dict[str, Any]]:
+        """Compare at every class set and budget; measure every model again when all are made."""
+        rows: list[dict[str, Any]] = []
+        contents: list[bytes] = []
+        planned = {(tuple(row["classes"]), row.get("budget")): row for row in self.networks}
+        for count in (*COUNTS, len(self.data.classes)):
+            sets = class_sets(self.closeness, count, number)
+            for index, classes in enumerate(sets):
+                self.dense_rows.append({"classes": classes, **self.rivals.dense(classes)})
+                cells = [(budget, planned.get((classes, budget))) for budget in BUDGETS]
+                for budget, network in cells:
+                    wrong = elsewhere(sets, index)
+                    row, content = self.compared(classes, is_cluster(index), budget, network, wrong)
+                    rows.append(row)
+                    contents.append(content)
+                tell(f"{count} classes: {index + 1} of {len(sets)}")
+        for network in self.networks:
+            if network.get("budget") is None:
+                classes = tuple(network["classes"])
+                row, content = self.compared(classes, False, None, network, classes)
+                rows.append(row)
+                contents.append(content)
+        image = self.checkpoint.card.architecture.input
+        for row, content in zip(rows, contents, strict=True):
+            if row["made"]:
+                again = measure_model(content, image, threads=self.profile.threads).latency_ms
+                row["measured_again_ms"] = round(again, 4)
+        return rows
+
+    def compared(
+        self,
+        classes: tuple[int, ...],
+        cluster: bool,
+        budget: float | None,
+        network: dict[str, Any] | None,
+        wrong: tuple[int, ...],
+    ) -> tuple[dict[str, Any], bytes]:
+        """Generate one model and score its rivals; return its row and its file."""
+        row: dict[str, Any] = {"classes": classes, "cluster": cluster, "budget": budget}
+        if network is None:
+            assert budget is not None
+            limit = budget * dense_ms(self.estimator, self.profile)
+        else:
+            shape = prefix_gates(tuple(network["counts"]), network.get("side"))
+            limit = measured_ms(shape, self.estimator, self.profile, len(classes))
+            row |= {"scratch": network["accuracy"], "scratch_counts": network["counts"]}
+        row["limit_ms"] = round(limit, 4)
+        assembly, took = self.generated(asking(self._names(classes), limit))
+        if assembly is None:
+            return {**row, "made": False}, b""
+        assert assembly.measured is not None
+        gates = gates_of(assembly, self.checkpoint.card.architecture.input.height)
+        shape_made = Shape(gates.counts, gates.side)
+        row |= {
+            "made": True,
+            "took_s": round(took, 3),
+            "counts": gates.counts,
+            "side": gates.side,
+            "predicted_ms": round(assembly.predicted.latency_ms, 4),
+            "measured_ms": round(assembly.measured.latency_ms, 4),
+            "memory_mb": round(assembly.measured.memory_mb, 3),
+            "size_mb": round(assembly.measured.size_mb, 4),
+            "predicted_accuracy": round(assembly.predicted.accuracy, 4),
+            "validation_accuracy": round(assembly.measured.accuracy, 4),
+            "generated": round(self.tested(assembly.content, classes), 4),
+            "gates": self.rivals.gates_for(classes, 1.0, shape_made).active,
+        }
+        return row | self.rivals.at(classes, shape_made, wrong), assembly.content
+
+    def generated(self, scenario: Scenario) -> tuple[Assembly | None, float]:
+        """Return the Assembly of a scenario, None where it ends infeasible, and the seconds it took."""
+        began = time.perf_counter()
+        try:
+            *_, assembly = assemble(scenario, self.checkpoint, self.estimator, self.profile)
+        except Infeasible:
+            return None, time.perf_counter() - began
+        assert isinstance(assembly, Assembly)
+        return assembly, time.perf_counter() - began
+
+    def scores(self, content: bytes, images: np.ndarray) -> np.ndarray:
+        """Return what a model file says of images, N x outputs."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        found: np.ndarray = session.run(None, {"image": images.astype(np.float32)})[0]
+        return found
+
+    def tested(self, content: bytes, classes: tuple[int, ...]) -> float:
+        """Return the accuracy of a model file on the test images of its classes."""
+        mine = self.rivals.test_images(classes)
+        return float((self.scores(content, mine.images).argmax(axis=1) == mine.labels).mean())
+
+    def bound(self, number: int) -> list[dict[str, Any]]:
+        """Generate models whose memory or file size binds as well; return what was asked for and measured."""
+        rows = []
+        for index, classes in enumerate(class_sets(self.closeness, 5, number)):
+            name = ("size_mb", "memory_mb")[index % 2]
+            names = self._names(classes)
+            latency = 0.4 * dense_ms(self.estimator, self.profile)
+            free, _ = self.generated(asking(names, latency))
+            least = least_cost(asking(names, latency), self.checkpoint.card, self.profile)
+            if free is None or free.measured is None:
+                continue
+            limit = (getattr(least, name) + getattr(free.measured, name)) / 2
+            limits = {"latency_ms": latency, name: limit}
+            assembly, _ = self.generated(asking(names, latency, limits=limits))
+            row = {"classes": classes, "limit": name, "requested": limits, "made": assembly is not None}
+            if assembly is not None and assembly.measured is not None:
+                measured = assembly.measured.model_dump(include={"latency_ms", "memory_mb", "size_mb"})
+                accuracy = self.tested(assembly.content, classes)
+                row |= {
+                    "measured": measured,
+                    "limits_met": assembly.limits_met,
+                    "accuracy": round(accuracy, 4),
+                }
+            rows.append(row)
+        return rows
+
+    def other(self, number: int, unseen: DataSet | None) -> list[dict[str, Any]]:
+        """Generate models with an output for none of their classes; return accuracy, AUROC and false positives."""
+        rows = []
+        for classes in class_sets(self.closeness, min(3, len(self.data.classes) - 1), number):
+            scenario = asking(self._names(classes), 0.3 * dense_ms(self.estimator, self.profile))
+            wanted = scenario.model_copy(update={"task": scenario.task.model_copy(update={"other": True})})
+            assembly, _ = self.generated(wanted)
+            if assembly is None:
+                continue
+            rest = [c for c in range(len(self.data.classes)) if c not in classes]
+            mine, others = self.rivals.test_images(classes), self.data.test.of_classes(rest)
+            none_of_them = [self.scores(assembly.content, split.images)[:, -1] for split in (mine, others)]
+            right = self.scores(assembly.content, mine.images).argmax(axis=1) == mine.labels
+            rejected = self.scores(assembly.content, others.images).argmax(axis=1) == len(classes)
+            strict = float(np.quantile(none_of_them[0], 0.95))
+            row = {
+                "classes": classes,
+                "accuracy_of_classes": round(float(right.mean()), 4),
+                "rejected_of_others": round(float(rejected.mean()), 4),
+                "auroc": round(auroc(none_of_them[1], none_of_them[0]), 4),
+                "false_positives_at_95": round(float((none_of_them[1] <= strict).mean()), 4),
+            }
+            if unseen is not None:
+                strange = self.scores(assembly.content, unseen.test.images)[:, -1]
+                row |= {
+                    "unseen": unseen.name,
+                    "unseen_auroc": round(auroc(strange, none_of_them[0]), 4),
+                    "unseen_false_positives_at_95": round(float((strange <= strict).mean()), 4),
+                }
+            rows.append(row)
+        return rows
+
+    def unverified(self, number: int = 20) -> list[float]:
+        """Return the seconds that models without verification take."""
+        latency = 0.3 * dense_ms(self.estimator, self.profile)
+        sets = class_sets(self.closeness, 5, number)
+        return [round(self.generated(asking(self._names(c), latency, verify=False))[1], 4) for c in sets]
+
+    def refined(self, seconds: float, number: int = 6) -> dict[str, Any]:
+        """Return what refining gains, on models of 5 classes at a fifth of the dense latency."""
+        latency, rows = 0.2 * dense_ms(self.estimator, self.profile), []
+        for classes in class_sets(self.closeness, 5, number):
+            plain, _ = self.generated(asking(self._names(classes), latency))
+            more, _ = self.generated(asking(self._names(classes), latency, refine={"seconds": seconds}))
+            if plain is not None and more is not None:
+                accuracies = {
+                    "plain": self.tested(plain.content, classes),
+                    "refined": self.tested(more.content, classes),
+                }
+                rows.append({"classes": classes, **{k: round(v, 4) for k, v in accuracies.items()}})
+        gain = statistics.mean(row["refined"] - row["plain"] for row in rows)
+        return {"seconds": seconds, "gain": round(gain, 4), "rows": rows}
+
+    def _names(self, classes: tuple[int, ...]) -> list[str]:
+        return [self.data.classes[c] for c in classes]
 
 
-def tested(content: bytes, data: DataSet, classes: list[int]) -> float:
-    """Return the accuracy of a model file on the test images of its classes."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    mine = data.test.of_classes(classes)
-    (scores,) = session.run(None, {"image": mine.images.astype(np.float32)})
-    return float((scores.argmax(axis=1) == mine.labels).mean())
+def gates_of(assembly: Assembly, height: int) -> Gates:
+    """Return the gates that a manifest tells of."""
+    told = assembly.manifest["supernet"]
+    side = None if told["side_px"] == height else told["side_px"]
+    return Gates(tuple(tuple(block) for block in told["modules_on"]), side)
 
 
-def task_gates(names: list[str], estimator: Estimator, profile: Profile, budget: float) -> list[list[int]]:
-    """Return the modules that the class term at full weight chooses within a budget, among those it may choose."""
-    architecture = estimator.card.architecture
-    (values,) = estimator.utilities(names, budget, PORTFOLIO[-1:])
-    gates = choose(np.concatenate(values), architecture, profile, budget)
-    return [
-        list(on) if block.task_wise else []
-        for on, block in zip(gates.active, architecture.blocks, strict=True)
-    ]
-
-
-def mean_overlap(rows: list[dict[str, Any]], budget: float) -> float:
-    """Return the mean Jaccard index of the task's gates over all pairs of class sets."""
-    found = [Gates(tuple(tuple(block) for block in row["gates"][budget])) for row in rows]
-    return round(statistics.mean(a.overlap(b) for a, b in combinations(found, 2)), 4)
-
-
-def summary(asked: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return means over the models that were made, and over those whose yardstick is trained."""
-    rows = [row for row in asked if row["made"]]
-    compared = [row for row in rows if row["scratch_accuracy"] is not None]
-    differences = [row["test_accuracy"] - row["scratch_accuracy"] for row in compared]
-    errors = [abs(row["predicted_accuracy"] - row["test_accuracy"]) for row in rows]
-    return {
-        "asked": len(asked),
-        "made": len(rows),
-        "within_limit": sum(row["measured_ms"] <= row["limit_ms"] for row in rows),
-        "within_limit_again": sum(row["within_limit_again"] for row in rows),
-        "test_accuracy": _mean([row["test_accuracy"] for row in rows]),
-        "prediction_error": _mean(errors),
-        "took_s_p50": round(statistics.median(row["took_s"] for row in rows), 3),
-        "took_s_max": max(row["took_s"] for row in rows),
-        "mean_overlap_of_gates": {budget: mean_overlap(asked, budget) for budget in BUDGETS},
-        "different_gates": {
-            budget: len({json.dumps(row["gates"][budget]) for row in asked}) for budget in BUDGETS
-        },
-        "compared": len(compared),
-        "compared_test_accuracy": _mean([row["test_accuracy"] for row in compared]),
-        "compared_scratch_accuracy": _mean([row["scratch_accuracy"] for row in compared]),
-        "difference": _mean(differences),
-        "difference_standard_error": round(statistics.stdev(differences) / len(differences) ** 0.5, 4)
-        if len(differences) > 1
-        else None,
-        "at_least_scratch": sum(difference >= 0 for difference in differences),
-    }
-
-
-def _mean(values: list[float]) -> float | None:
-    return round(statistics.mean(values), 4) if values else None
+def auroc(positives: np.ndarray, negatives: np.ndarray) -> float:
+    """Return how often a positive's score is above a negative's, equal ones counting half."""
+    every = np.concatenate([positives, negatives])
+    _, places, counts = np.unique(every, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    ranks = (ends - (counts - 1) / 2)[places][: len(positives)]
+    n, m = len(positives), len(negatives)
+    return float((ranks.sum() - n * (n + 1) / 2) / (n * m))
 
 
 if __name__ == "__main__":

@@ -58,11 +58,18 @@ def train(
         typer.Option(help="Keep images with the weights; else they are named and taken from NNF_DATASETS."),
     ] = True,
     pairs: Annotated[int, typer.Option(min=20, help="Models cut out to fit the accuracy predictor.")] = 1500,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A piece of the method to leave out, to measure its worth; may be given several times."
+        ),
+    ] = None,
     work: Annotated[Path | None, typer.Option(help="State of the run. Default: runs/NAME.")] = None,
 ) -> int:
     """Train a supernet and its assembler; a run that was stopped is continued."""
     import torch
 
+    from assembler.pieces import TRAINING
     from assembler.publish import Publication, named_per_class, publish, stored_per_class
     from assembler.train import STATE_FILE, Setup
     from assembler.train import train as run_training
@@ -89,6 +96,8 @@ def train(
         design = small_design(channels=found_channels, side_px=height, sides=tuple(sides or ()))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--sides") from error
+    if unknown := sorted(set(without or ()) - TRAINING.keys()):
+        raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(TRAINING)}", param_hint="--without")
     setup = Setup(
         architecture=design,
         data=images,
@@ -99,6 +108,7 @@ def train(
         processes=1 if chosen == "cuda" else processes,
         device=chosen,
         pairs=pairs,
+        without=frozenset(without or ()),
         per_class=stored_per_class(images) if store_images else named_per_class(len(images.classes)),
     )
     if (setup.work / STATE_FILE).exists():

@@ -10,6 +10,7 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -144,6 +145,10 @@ class Training(Frozen):
     seed: int
     epochs: float
     duration_s: float
+    augmentation: dict[str, Any] | None = Field(
+        default=None,
+        description="how images were changed, see ``supernet.data.Augmentation``; None is not known",
+    )
     machine: str
     versions: dict[str, str]
 

@@ -62,13 +62,14 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Three splits of one vocabulary."""
+    """Three splits of one vocabulary; ``groups`` are the groups of similar classes, one number a class, if known."""
 
     name: str
     classes: tuple[str, ...]
     train: Split
     val: Split
     test: Split
+    groups: tuple[int, ...] = ()
 
 
 def _as_nchw(images: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
@@ -103,7 +104,7 @@ def _labels(found: npt.NDArray[np.generic], where: str, path: Path) -> npt.NDArr
 
 
 def load_archive(path: Path) -> DataSet:
-    """Read a numpy archive with ``x_train y_train x_val y_val x_test y_test classes``.
+    """Read a numpy archive with ``x_train y_train x_val y_val x_test y_test classes`` and perhaps ``coarse_of_fine``.
 
     Raises:
         DataInvalid: the file cannot be read, a member is missing, or shapes, types or labels do not agree.
@@ -131,7 +132,8 @@ def load_archive(path: Path) -> DataSet:
         splits[split] = _check(Split(images, labels), len(classes), split, path)
         if images.shape[1:] != splits["train"].images.shape[1:]:
             raise DataInvalid(path, f"{split}: images have another shape than those of train")
-    return DataSet(path.stem, classes, splits["train"], splits["val"], splits["test"])
+    groups = _groups(members.get("coarse_of_fine"), len(classes), path)
+    return DataSet(path.stem, classes, splits["train"], splits["val"], splits["test"], groups)
 
 
 def _classes(found: npt.NDArray[np.generic], path: Path) -> tuple[str, ...]:
@@ -141,6 +143,15 @@ def _classes(found: npt.NDArray[np.generic], path: Path) -> tuple[str, ...]:
     if len(set(classes)) < len(classes):
         raise DataInvalid(path, "names a class twice")
     return classes
+
+
+def _groups(found: npt.NDArray[np.generic] | None, classes: int, path: Path) -> tuple[int, ...]:
+    if found is None:
+        return ()
+    groups = _labels(found, "coarse_of_fine", path)
+    if len(groups) != classes:
+        raise DataInvalid(path, f"coarse_of_fine: {len(groups)} groups are given for {classes} classes")
+    return tuple(groups.tolist())
 
 
 def load_folder(path: Path, *, side_px: int, channels: int) -> DataSet:
@@ -205,7 +216,8 @@ def load_sheets(path: Path) -> DataSet:
         splits[split] = _check(
             Split(images, _labels(members["labels"], split, path)), len(classes), split, path
         )
-    return DataSet(path.name, classes, splits["train"], splits["val"], splits["test"])
+    groups = _groups(first.get("coarse_of_fine"), len(classes), path)
+    return DataSet(path.name, classes, splits["train"], splits["val"], splits["test"], groups)
 
 
 def load_data(path: Path, *, side_px: int = 32, channels: int = 3) -> DataSet:

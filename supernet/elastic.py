@@ -7,7 +7,8 @@ import numpy as np
 
 from supernet.card import Architecture
 from supernet.gates import Gates
-from supernet.train import Sample, Sampler, random_task
+from supernet.sampling import Closeness, random_task
+from supernet.train import Sample, Sampler
 
 SMALLEST_SAMPLED = 0.03
 
@@ -59,13 +60,19 @@ def random_side(draw: np.random.Generator, architecture: Architecture) -> int | 
     return int(draw.choice(architecture.sides))
 
 
-def elastic_sampler(architecture: Architecture, classes: int) -> Sampler:
-    """Return the sampler of the elastic phase: a small and a random sub-network, on random tasks."""
+def elastic_sampler(architecture: Architecture, classes: int, closeness: Closeness | None = None) -> Sampler:
+    """Return the sampler of the elastic phase: a small and a random sub-network, on a random task.
+
+    Args:
+        architecture: of the supernet.
+        classes: K.
+        closeness: of every class to every other, K x K.
+    """
 
     def sample(draw: np.random.Generator, progress: float) -> list[Sample]:
-        everything = tuple(range(classes))
+        everything, task = tuple(range(classes)), random_task(draw, classes, closeness)
         budgets = (math.exp(draw.uniform(math.log(SMALLEST_SAMPLED), math.log(0.12))), random_budget(draw))
-        tasks = [everything if draw.uniform() < 0.3 else random_task(draw, classes) for _ in budgets]
+        tasks = [everything if draw.uniform() < 0.3 else task for _ in budgets]
         return [
             Sample(
                 replace(random_gates(draw, architecture, budget), side=random_side(draw, architecture)), task

@@ -10,11 +10,12 @@ import copy
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, distributed, nn
 
@@ -26,11 +27,19 @@ from supernet.model import Supernet
 
 # Beside sub-networks the full net learns at every second step; at the others it only teaches.
 FULL_EVERY = 2
+# A task whose classes have a smaller share of the images than this gets half of the batch.
+FEW = 0.25
+
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How long and how to train; ``batch`` counts the images of a step over all processes."""
+    """How long and how to train; ``batch`` counts the images of a step over all processes.
+
+    ``average`` is the share that the moving average of the weights keeps a step, 0 takes the weights as they are;
+    ``teach`` says whether the full net teaches the others.
+    """
 
     epochs: float = 60.0
     batch: int = 192
@@ -39,6 +48,7 @@ class Recipe:
     weight_decay: float = 5e-4
     warmup: float = 0.03
     average: float = 0.999
+    teach: bool = True
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -135,7 +145,7 @@ def steps_of(recipe: Recipe, images: int) -> int:
     return max(1, round(recipe.epochs * images / recipe.batch))
 
 
-def batch_indices(recipe: Recipe, images: int, step: int, rank: int, world: int) -> np.ndarray:
+def batch_indices(recipe: Recipe, images: int, step: int, rank: int, world: int) -> Places:
     """Return which images process ``rank`` of ``world`` takes at a step, int64."""
     per_epoch = max(1, images // recipe.batch)
     epoch, place = divmod(step, per_epoch)
@@ -165,7 +175,14 @@ def train_steps(
     dense = full_gates(supernet.architecture)
     started = time.monotonic() - run.seconds
     while run.step < stop:
-        chosen = torch.from_numpy(batch_indices(recipe, len(data), run.step, rank, world))
+        samples = sampler(np.random.default_rng((recipe.seed, 2, run.step)), run.step / total)
+        places = batch_indices(recipe, len(data), run.step, rank, world)
+        even = len(places)
+        if samples:
+            rarest = min((sample.classes for sample in samples), key=len)
+            draw_more = np.random.default_rng((recipe.seed, 5, run.step, rank))
+            places, even = favoured(places, data.labels, rarest, draw_more)
+        chosen = torch.from_numpy(places)
         draw = torch.Generator().manual_seed(recipe.seed * 1_000_003 + run.step * world + rank)
         batch = augment(images[chosen.to(images.device)], recipe.augmentation, draw)
         batch = batch.to(device, memory_format=torch.channels_last)
@@ -174,15 +191,14 @@ def train_steps(
         for group in run.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * factor
         run.optimizer.zero_grad(set_to_none=True)
-        samples = sampler(np.random.default_rng((recipe.seed, 2, run.step)), run.step / total)
         learns = not samples or run.step % FULL_EVERY == 0
         with torch.set_grad_enabled(learns):
             logits = supernet(batch, dense)
-            loss = nn.functional.cross_entropy(logits, target)
+            loss = nn.functional.cross_entropy(logits[:even], target[:even])
         if learns:
             loss.backward()  # type: ignore[no-untyped-call]
         for sample in samples:
-            _backward(supernet, batch, target, logits.detach(), sample)
+            _backward(supernet, batch, target, logits.detach(), sample, even, teach=recipe.teach)
         share_gradients(run.parameters(), world)
         nn.utils.clip_grad_norm_(run.parameters(), 5.0)
         run.optimizer.step()
@@ -192,15 +208,47 @@ def train_steps(
         yield float(loss.detach())
 
 
-def _backward(supernet: Supernet, batch: Tensor, target: Tensor, teacher: Tensor, sample: Sample) -> None:
+def favoured(
+    places: Places, labels: Places, classes: Sequence[int], draw: np.random.Generator
+) -> tuple[Places, int]:
+    """Return the images of a step, and how many of them, from the first on, are of all classes alike.
+
+    Where few of a batch are of a task's classes, its second half is swapped for images of those alone.
+
+    Args:
+        places: of the batch's images among all.
+        labels: of all images.
+        classes: of the task.
+        draw: picks the images.
+    """
+    if np.isin(labels[places], classes).mean() >= FEW:
+        return places, len(places)
+    mine, even = np.flatnonzero(np.isin(labels, classes)), len(places) // 2
+    more = draw.choice(mine, len(places) - even, replace=len(mine) < len(places) - even)
+    return np.concatenate([places[:even], more]), even
+
+
+def _backward(
+    supernet: Supernet,
+    batch: Tensor,
+    target: Tensor,
+    teacher: Tensor,
+    sample: Sample,
+    even: int,
+    *,
+    teach: bool,
+) -> None:
     classes = torch.tensor(sample.classes, dtype=torch.int64, device=batch.device)
     mine = torch.isin(target, classes)
+    if len(classes) == teacher.shape[1]:
+        mine[even:] = False
     if not bool(mine.any()):
         return
     strengths = None if sample.strengths is None else [s.to(batch.device) for s in sample.strengths]
     # All images go through, so that layers are normalised as they will be when the network is calibrated.
     logits = supernet(batch, sample.gates, None, strengths)[mine]
-    task_loss(logits, target[mine], classes, teacher[mine]).backward()  # type: ignore[no-untyped-call]
+    loss = task_loss(logits, target[mine], classes, teacher[mine] if teach else None)
+    loss.backward()  # type: ignore[no-untyped-call]
 
 
 def share_gradients(parameters: list[nn.Parameter], world: int) -> None:
@@ -220,26 +268,3 @@ def _average(run: Run, recipe: Recipe) -> None:
     decay = min(recipe.average, (1 + run.step) / (10 + run.step))
     for mine, source in zip(run.average.parameters(), run.supernet.parameters(), strict=True):
         mine.lerp_(source, 1 - decay)
-
-
-def held_out(classes: tuple[int, ...]) -> bool:
-    """Whether a class set is kept out of training, to test on: a quarter of all sets of up to 5 classes.
-
-    Args:
-        classes: indices, in any order.
-    """
-    if len(classes) > 5:
-        return False
-    mixed = 0
-    for index in sorted(classes):
-        mixed = (mixed * 1_000_003 + index + 1) % 2_147_483_647
-    return (mixed * 48_271 % 2_147_483_647) % 4 == 0
-
-
-def random_task(draw: np.random.Generator, classes: int) -> tuple[int, ...]:
-    """Return a class set of 2 to all classes that is not held out, ascending; all together are never held out."""
-    while True:
-        size = int(draw.integers(2, classes + 1))
-        chosen = tuple(sorted(int(c) for c in draw.choice(classes, size, replace=False)))
-        if size == classes or not held_out(chosen):
-            return chosen

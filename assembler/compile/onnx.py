@@ -42,14 +42,16 @@ def build(
     x = _conv(graph, x, subnet.neck, "neck")
     x = graph.node("GlobalAveragePool", x, output="pooled")
     x = graph.node("Flatten", x, output=FEATURES_NAME, axis=1)
-    outputs, features = subnet.head_weight.shape
     if output == OUTPUT_NAME:
         weight = graph.weight(subnet.head_weight, "head.weight")
         bias = graph.weight(subnet.head_bias, "head.bias")
-        graph.node(
-            "Softmax", graph.node("Gemm", x, weight, bias, output="logits", transB=1), output=output, axis=1
-        )
-    width = outputs if output == OUTPUT_NAME else features
+        x = graph.node("Gemm", x, weight, bias, output="logits", transB=1)
+        if (merge := subnet.merge) is None:
+            graph.node("Softmax", x, output=output, axis=1)
+        else:
+            x = graph.node("Softmax", x, output="every_score", axis=1)
+            graph.node("MatMul", x, graph.weight(merge, "merge"), output=output)
+    width = subnet.outputs if output == OUTPUT_NAME else subnet.head_weight.shape[1]
     shape: list[str | int | None] = ["N", image.channels, image.height, image.width]
     return graph.model({INPUT_NAME: shape}, {output: ["N", width]}, metadata)
 

@@ -197,3 +197,18 @@ def test_a_check_foretells_the_unverified_model(kit: Kit, share: float) -> None:
     asked = scenario(limits, verify=False)
     told = estimate(asked, estimator.card, estimator, profile)
     assert told.predicted == made(kit, asked).predicted
+
+
+def test_a_refined_model_is_delivered_where_it_is_better(kit: Kit) -> None:
+    asked = scenario({"size_mb": 1.0}, CLASSES[:5], refine={"seconds": 1.0})
+    *phases, assembly = assemble(asked, *kit)
+    assert [step.name for step in phases if isinstance(step, Phase)] == [*PHASES, "refining"]
+    assert isinstance(assembly, Assembly)
+    plain = made(kit, scenario({"size_mb": 1.0}, CLASSES[:5]))
+    told = assembly.manifest["refined"]
+    assert told["seconds"] == 1.0
+    assert told["accuracy_before"] == measured(plain).accuracy
+    assert told["kept"] == (told["accuracy_after"] > told["accuracy_before"])
+    assert measured(assembly).accuracy == max(told["accuracy_before"], told["accuracy_after"])
+    assert (assembly.content != plain.content) == told["kept"]
+    assert "refined" not in plain.manifest

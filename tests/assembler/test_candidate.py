@@ -32,7 +32,8 @@ def test_a_refitted_head_is_better_than_the_supernets_random_one() -> None:
 
 def test_other_is_an_output_of_its_own() -> None:
     candidate = made(full_gates(SMALL), small_supernet(), images_for("ant", "dog", other=True))
-    assert candidate.subnet.head_weight.shape == (3, 32)
+    assert candidate.subnet.head_weight.shape == (6, 32)
+    assert candidate.subnet.outputs == 3
     assert candidate.accuracy > 0.6
 
 

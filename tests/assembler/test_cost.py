@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assembler.compile.onnx import build
-from assembler.cost import cost_of, macs, peak_activation_bytes, size_bytes
+from assembler.cost import cost_of, macs, merge_bytes, peak_activation_bytes, size_bytes
 from assembler.device import Profile
 from assembler.subnet import Subnet, random_subnet
 from supernet.card import Architecture, Block, ImageInput, Stem
@@ -136,3 +136,14 @@ def test_cost_uses_every_part_of_the_profile(shipped: Architecture, profile: Pro
     assert cost_of(shipped, counts, 10, profile, metadata_bytes=10**6).size_mb == pytest.approx(
         cost.size_mb + 1
     )
+
+
+@given(rows=st.integers(3, 40), data=st.data())
+def test_size_holds_with_an_output_for_none_of_the_classes(
+    shipped: Architecture, rows: int, data: st.DataObject
+) -> None:
+    own, counts = data.draw(st.integers(1, rows - 1)), (1, 0, 2, 3, 0, 0, 6, 1)
+    plain, merged = (
+        len(build(random_subnet(shipped, counts, rows, own=each), shipped.input)) for each in (None, own)
+    )
+    assert 0 <= merge_bytes(rows, own) - (merged - plain) < 300

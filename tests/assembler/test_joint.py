@@ -13,7 +13,7 @@ from assembler.model import Assembler
 from assembler.nominal import nominal_profile
 from assembler.utility import utilities
 from supernet.gates import Gates, full_gates
-from supernet.train import held_out
+from supernet.sampling import held_out
 from tests.shapes import SMALL
 from tests.small import CLASSES
 

@@ -1,6 +1,7 @@
 """The file stands alone, and a second way of writing it agrees."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -85,3 +86,16 @@ def test_features_are_what_the_head_sees() -> None:
     logits -= logits.max(axis=1, keepdims=True)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(scores(build(subnet, SMALL.input)), expected, atol=1e-5)
+
+
+def test_rows_not_asked_for_are_together_the_output_for_none() -> None:
+    every = random_subnet(SMALL, COUNTS, 6)
+    some = replace(every, own=2)
+    alone = scores(build(every, SMALL.input))
+    together = scores(build(some, SMALL.input))
+    assert together.shape[1] == some.outputs == 3
+    np.testing.assert_allclose(together[:, :2], alone[:, :2], atol=1e-6)
+    np.testing.assert_allclose(together[:, 2], alone[:, 2:].sum(axis=1), atol=1e-6)
+    logits = some.logits(scores(build(every, SMALL.input, output=FEATURES_NAME)))
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(together, expected, atol=1e-5)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assembler.nominal import nominal_profile
-from assembler.propose import Estimator, budget_of, caps_of, least_cost, outputs_of, propose
+from assembler.propose import Estimator, budget_of, caps_of, head_of, least_cost, propose
 from assembler.scenario import Scenario, parse_scenario
 from assembler.search import search
 from supernet.card import load_card
@@ -42,7 +42,7 @@ def test_one_search_serves_all_weights_at_every_side(
     for side in SMALL.every_side:
         budget = budget_of(caps, asked, estimator.card, PROFILE, side)
         alone = [
-            search(values, SMALL.at(side), PROFILE.at(side), caps, outputs_of(asked))
+            search(values, SMALL.at(side), PROFILE.at(side), caps, head_of(asked, estimator.card)[0])
             for values in estimator.utilities(classes, budget)
         ]
         mine = [proposal for proposal in found if proposal.gates.side == side]

@@ -41,3 +41,19 @@ def test_a_constant_feature_does_no_harm() -> None:
     head = refit_head(flat, LABELS, *NOTHING)
     assert np.isfinite(head[0]).all()
     assert ((flat @ head[0].T + head[1]).argmax(axis=1) == LABELS).mean() > 0.95
+
+
+def test_rows_that_are_one_output_together_are_fitted_together() -> None:
+    # What is neither of the classes lies on both sides of the first: one row cannot tell it, two together can.
+    draw = np.random.default_rng(1)
+    centres = np.array([[0.0, 0.0], [-6.0, 0.0], [6.0, 0.0]])
+    kinds = np.tile(np.arange(3), 60)
+    features = (centres[kinds] + draw.normal(0, 0.4, (180, 2))).astype(np.float32)
+    labels = np.minimum(kinds, 1)
+    start = draw.normal(0, 0.1, (3, 2)).astype(np.float32), np.zeros(3, np.float32)
+    weight, bias = refit_head(features, labels, *start, own=1)
+    logits = features @ weight.T + bias
+    merged = np.stack([logits[:, 0], np.logaddexp(logits[:, 1], logits[:, 2])], axis=1)
+    assert (merged.argmax(axis=1) == labels).mean() > 0.97
+    alone = refit_head(features, labels, start[0][:2], start[1][:2])
+    assert ((features @ alone[0].T + alone[1]).argmax(axis=1) == labels).mean() < 0.8

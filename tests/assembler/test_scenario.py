@@ -58,7 +58,7 @@ def test_the_example_of_the_contract_is_read_field_by_field() -> None:
     assert scenario.task.classes == ("sneaker", "bag", "coat")
     assert scenario.limits.memory_mb == 16.0
     assert scenario.on_infeasible is OnInfeasible.FAIL
-    assert scenario.model_dump(mode="json") == BODY | {"verify": True}
+    assert scenario.model_dump(mode="json") == BODY | {"verify": True, "refine": None}
 
 
 def test_all_but_task_and_one_limit_may_be_left_out() -> None:
@@ -102,6 +102,13 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"verify": False, "limits": {"latency_ms": 1, "latency_percentile": 99}}, "scenario-invalid", "/verify"),
     ({"verify": "no"}, "scenario-invalid", "/verify"),
+    ({"verify": False, "refine": {"seconds": 5}}, "scenario-invalid", "/verify"),
+    ({"refine": {"seconds": 0}}, "scenario-invalid", "/refine/seconds"),
+    ({"refine": {"seconds": 601}}, "scenario-invalid", "/refine/seconds"),
+    ({"refine": {"seconds": True}}, "scenario-invalid", "/refine/seconds"),
+    ({"refine": {}}, "scenario-invalid", "/refine/seconds"),
+    ({"refine": {"seconds": 5, "epochs": 2}}, "scenario-invalid", "/refine/epochs"),
+    ({"refine": 5}, "scenario-invalid", "/refine"),
     ({"limits": [1]}, "no-limits", "/limits"),
     ({"limits": {"size_mb": 1, "latency_percentile": 100}}, "scenario-invalid", "/limits/latency_percentile"),
     ({"limits": {"size_mb": 1, "latncy_ms": 1}}, "scenario-invalid", "/limits/latncy_ms"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from assembler.pieces import TRAINING
 from assembler.propose import Estimator
 from assembler.publish import Publication, publish
 from assembler.train import SHARES, Progress, Setup, Trained, phase_ends, train
@@ -53,8 +54,7 @@ def test_a_run_ends_in_a_checkpoint_that_can_be_asked(tmp_path: Path) -> None:
     assert 0.0 < estimator.accuracy(task, (1, 1, 1)) <= 1.0
 
 
-def test_a_stopped_run_is_continued_with_its_assembler(tmp_path: Path) -> None:
-    whole = list(train(small_setup(tmp_path / "whole")))[-1]
+def test_a_stopped_run_is_continued_with_its_assembler(tmp_path: Path, whole: Trained) -> None:
     steps = train(small_setup(tmp_path / "work"))
     for step in steps:
         if isinstance(step, Progress) and step.step == 28:
@@ -65,7 +65,6 @@ def test_a_stopped_run_is_continued_with_its_assembler(tmp_path: Path) -> None:
     again = list(train(small_setup(tmp_path / "work")))
     assert isinstance(again[0], Progress)
     assert again[0].step == state["step"] + 1
-    assert isinstance(whole, Trained)
     assert isinstance(again[-1], Trained)
     assert torch.allclose(again[-1].assembler.affinity, whole.assembler.affinity, atol=1e-4)
     for name, tensor in whole.supernet.state_dict().items():
@@ -76,3 +75,29 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     trained = list(train(small_setup(tmp_path, processes=2)))[-1]
     assert isinstance(trained, Trained)
     assert not torch.equal(trained.supernet.head.weight, torch.zeros_like(trained.supernet.head.weight))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    trained = list(train(small_setup(tmp_path_factory.mktemp("whole"))))[-1]
+    assert isinstance(trained, Trained)
+    return trained
+
+
+@pytest.mark.parametrize("piece", TRAINING)
+def test_every_piece_of_training_can_be_left_out(tmp_path: Path, whole: Trained, piece: str) -> None:
+    setup = small_setup(tmp_path, without=frozenset({piece}))
+    assert setup.fingerprint != small_setup(tmp_path).fingerprint
+    trained = list(train(setup))[-1]
+    assert isinstance(trained, Trained)
+    mine, theirs = trained.assembler.state_dict(), whole.assembler.state_dict()
+    if piece == "saliency":
+        assert float(mine["saliency"].abs().max()) == 0.0 < float(theirs["saliency"].abs().max())
+    if piece in ("learning", "ladder"):
+        assert float(mine["shift"].abs().max()) == 0.0 < float(theirs["shift"].abs().max())
+    assert not torch.equal(trained.supernet.head.weight, whole.supernet.head.weight)
+
+
+def test_a_piece_that_does_not_exist_cannot_be_left_out(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batchnorm is no piece of training; these are: average"):
+        small_setup(tmp_path, without=frozenset({"batchnorm"}))

@@ -32,6 +32,8 @@ def test_an_archive_is_read_as_channels_first(tmp_path: Path) -> None:
     assert data.train.images.shape == (8, 1, 12, 12)
     assert data.train.images.dtype == np.uint8
     assert len(data.val) == len(data.test) == 4
+    assert data.groups == ()
+    assert load_data(archive(tmp_path / "two.npz", coarse_of_fine=np.array([0, 3]))).groups == (0, 3)
 
 
 def test_colour_images_are_turned_to_channels_first(tmp_path: Path) -> None:
@@ -54,6 +56,8 @@ def test_colour_images_are_turned_to_channels_first(tmp_path: Path) -> None:
         ({"y_val": np.array(["a", "b", "a", "b"])}, "val: labels are 1-dimensional <U1"),
         ({"y_train": np.zeros((8, 1), np.int64)}, "train: labels are 2-dimensional int64"),
         ({"x_val": np.zeros((4, 16, 16), np.uint8)}, "val: images have another shape"),
+        ({"coarse_of_fine": np.array([0])}, "coarse_of_fine: 1 groups are given for 2 classes"),
+        ({"coarse_of_fine": np.array(["x", "y"])}, "coarse_of_fine: labels are 1-dimensional <U1"),
         ({"classes": np.array(["a"])}, "names 1 classes"),
         ({"classes": np.array(["a", "a"])}, "names a class twice"),
         ({"x_val": np.zeros((0, 12, 12), np.uint8), "y_val": np.zeros(0, np.int64)}, "val: no images"),

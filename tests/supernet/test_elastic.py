@@ -4,7 +4,7 @@ import numpy as np
 
 from supernet.elastic import elastic_sampler, module_macs, random_budget, random_gates
 from supernet.gates import full_gates
-from supernet.train import held_out
+from supernet.sampling import held_out
 from tests.shapes import SMALL
 
 

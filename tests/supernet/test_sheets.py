@@ -40,9 +40,16 @@ def test_images_come_in_the_order_of_their_tiles(tmp_path: Path) -> None:
     data = load_data(tmp_path / "toys")
     assert data.name == "toys"
     assert data.classes == ("a", "b", "c")
+    assert data.groups == ()
     for split, tiles in zip((data.train, data.val, data.test), written, strict=True):
         assert np.array_equal(split.images, tiles.transpose(0, 3, 1, 2))
         assert split.labels.tolist() == [index % 3 for index in range(22)]
+
+
+def test_groups_of_classes_are_read(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        write(tmp_path, split, 0, coarse_of_fine=np.array([0, 1, 0], np.uint8))
+    assert load_data(tmp_path / "toys").groups == (0, 1, 0)
 
 
 @pytest.mark.parametrize(

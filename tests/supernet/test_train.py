@@ -14,9 +14,8 @@ from supernet.train import (
     Recipe,
     Run,
     batch_indices,
-    held_out,
+    favoured,
     learning_rate_factor,
-    random_task,
     train_steps,
 )
 from tests.shapes import SMALL
@@ -79,10 +78,17 @@ def test_the_learning_rate_rises_once_and_falls_to_nothing() -> None:
     assert all(a >= b for a, b in pairwise(factors[10:]))
 
 
-def test_a_quarter_of_small_class_sets_is_kept_out_of_training() -> None:
-    draw = np.random.default_rng(0)
-    sets = {tuple(sorted(draw.choice(40, 5, replace=False).tolist())) for _ in range(4000)}
-    share = sum(held_out(classes) for classes in sets) / len(sets)
-    assert 0.22 < share < 0.28
-    assert all(held_out(classes) == held_out(classes[::-1]) for classes in sets)
-    assert not any(held_out(random_task(draw, 10)) for _ in range(500))
+def test_a_task_of_few_images_gets_half_of_the_batch() -> None:
+    labels = np.repeat(np.arange(10), 30)
+    places = np.random.default_rng(0).permutation(300)[:40]
+    kept, even = favoured(places, labels, (1, 2, 3), np.random.default_rng(0))
+    assert even == 40
+    np.testing.assert_array_equal(kept, places)
+    swapped, even = favoured(places, labels, (4,), np.random.default_rng(0))
+    assert even == 20
+    np.testing.assert_array_equal(swapped[:20], places[:20])
+    assert (labels[swapped[20:]] == 4).all()
+    assert len(set(swapped[20:].tolist())) == 20
+    few = np.append(labels, 10)
+    swapped, _ = favoured(places, few, (10,), np.random.default_rng(0))
+    assert (few[swapped[20:]] == 10).all()

@@ -1,0 +1,90 @@
+"""Refine: train a cut-out network a little further for its task, taught by the dense net.
+
+Legend: B images, K classes of the supernet, T outputs of the task.
+Source: in-place distillation (Yu and Huang, arXiv 1903.05134), here for one sub-network; teacher and student see
+the same augmented images (Beyer et al., arXiv 2106.05237).
+"""
+
+import copy
+import math
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from assembler.images import TaskImages, first
+from supernet.data import Augmentation, augment
+from supernet.evaluate import as_batch
+from supernet.gates import Gates, full_gates
+from supernet.model import Supernet, calibrate
+
+BATCH = 128
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, WARMUP = 0.02, 0.9, 1e-4, 0.05
+CALIBRATION_IMAGES = 512
+SOFT = 0.5
+
+
+def refine(
+    supernet: Supernet,
+    gates: Gates,
+    images: TaskImages,
+    seconds: float,
+    *,
+    augmentation: Augmentation = Augmentation(),
+    teach: bool = True,
+    seed: int = 0,
+) -> Supernet:
+    """Return a copy of a supernet whose sub-network of some gates was trained further; only that one is of use.
+
+    Only images of the task go through, so it must be calibrated on those as well.
+
+    Args:
+        supernet: is not changed.
+        gates: of the sub-network.
+        images: trained on are those to fit heads on; what is held back and what is validated on stays unseen.
+        seconds: how long to train.
+        augmentation: of the images.
+        teach: whether the dense net teaches, beside the labels.
+        seed: of the order of the images and their augmentation.
+    """
+    student = copy.deepcopy(supernet).requires_grad_(True)
+    device, dense = supernet.mean.device, full_gates(supernet.architecture)
+    pixels, labels = torch.from_numpy(images.fit.images), torch.from_numpy(images.fit.labels)
+    statistics = calibrate(supernet, dense, as_batch(first(images.fit, CALIBRATION_IMAGES).images, device))
+    solver = torch.optim.SGD(
+        student.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
+    )
+    draw = torch.Generator().manual_seed(seed)
+    order = np.random.default_rng(seed)
+    began = time.monotonic()
+    while (progress := (time.monotonic() - began) / seconds) < 1:
+        chosen = torch.from_numpy(order.integers(0, len(labels), BATCH))
+        batch = augment(pixels[chosen], augmentation, draw).to(device, memory_format=torch.channels_last)
+        for group in solver.param_groups:
+            group["lr"] = LEARNING_RATE * _factor(progress)
+        solver.zero_grad(set_to_none=True)
+        logits = _of_task(student(batch, gates), images)
+        loss = F.cross_entropy(logits, labels[chosen].to(device))
+        if teach:
+            with torch.no_grad():
+                target = F.log_softmax(_of_task(supernet(batch, dense, statistics), images), dim=1)
+            soft = F.kl_div(F.log_softmax(logits, dim=1), target, log_target=True, reduction="batchmean")
+            loss = (1 - SOFT) * loss + SOFT * soft
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+        solver.step()
+    return student.requires_grad_(False)
+
+
+def _factor(progress: float) -> float:
+    return min(1.0, progress / WARMUP) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _of_task(logits: Tensor, images: TaskImages) -> Tensor:
+    """Return the logits of a task's outputs, B x T, from those of all classes, B x K."""
+    own = logits[:, list(images.rows)]
+    if not images.rest:
+        return own
+    return torch.cat([own, logits[:, list(images.rest)].logsumexp(dim=1, keepdim=True)], dim=1)

@@ -1,0 +1,272 @@
+"""Tables and pictures of what ``quality.py`` found, anew from its JSON:
+``python -m benchmarks.report benchmarks/results/quality-cifar10.json``.
+"""
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Iterable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from supernet.gates import Gates
+
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Write table and pictures beside the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("found", type=Path)
+    options = parser.parse_args()
+    report(json.loads(options.found.read_text()), options.found.parent)
+
+
+def report(found: dict[str, Any], folder: Path) -> None:
+    """Write ``quality-<supernet>.md`` and the pictures it shows."""
+    name = found["supernet"]
+    (folder / f"quality-{name}.md").write_text(table(found))
+    draw_accuracy(found, folder / f"accuracy-{name}.png")
+    draw_overlap(found, folder / f"overlap-{name}.png")
+
+
+def cells(rows: Iterable[Row]) -> dict[tuple[int, float | None], list[Row]]:
+    """Return the rows that were made by (count of classes, budget), in order."""
+    found: dict[tuple[int, float | None], list[Row]] = {}
+    for row in rows:
+        if row["made"]:
+            found.setdefault((len(row["classes"]), row["budget"]), []).append(row)
+    return found
+
+
+def mean(rows: list[Row], name: str) -> float | None:
+    """Return the mean of a figure over the rows that have it."""
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return statistics.mean(values) if values else None
+
+
+def difference(rows: list[Row], one: str, other: str) -> tuple[float, float, int] | None:
+    """Return the mean of one figure less another, its standard error, and how many rows have both."""
+    values = [
+        row[one] - row[other] for row in rows if row.get(one) is not None and row.get(other) is not None
+    ]
+    if not values:
+        return None
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return statistics.mean(values), error, len(values)
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return all that was found as Markdown."""
+    rows, name = found["rows"], found["supernet"]
+    versions = ", ".join(f"{package} {number}" for package, number in found["machine"]["versions"].items())
+    lines = [
+        f"# Quality of `{name}`",
+        "",
+        f"Measured by `python -m benchmarks.quality --supernet {name}` on {found['machine']['cpu']}, one thread a "
+        f"model, seed {found['seed']}, {versions}. The dense net takes {found['dense_ms']:.3f} ms. Accuracy on test "
+        "images, %, means over class sets; differences in points with their standard error.",
+        "",
+        "## Generated, trained from scratch, cut out without a task",
+        "",
+        "| classes | limit, share of dense | sets | ms | generated | dense | scratch | generated - scratch | agnostic "
+        "| generated - agnostic | agnostic, head refitted | pruned | uniform, head refitted |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    dense = {tuple(row["classes"]): row["dense_refit"] for row in found["dense"]}
+    for (count, budget), mine in cells(rows).items():
+        for row in mine:
+            row["dense"] = dense.get(tuple(row["classes"]))
+        share = "assorted" if budget is None else f"{budget:.0%}"
+        parts = [
+            str(count),
+            share,
+            str(len(mine)),
+            f"{mean(mine, 'measured_ms'):.3f}",
+            percent(mean(mine, "generated")),
+            percent(mean(mine, "dense")),
+            percent(mean([row for row in mine if row.get("scratch") is not None], "scratch")),
+            points(difference(mine, "generated", "scratch"), told=True),
+            percent(mean(mine, "agnostic")),
+            points(difference(mine, "generated", "agnostic")),
+            percent(mean(mine, "agnostic_refit")),
+            percent(mean(mine, "pruned")),
+            percent(mean(mine, "uniform_refit")),
+        ]
+        lines.append(f"| {' | '.join(parts)} |")
+    refused = sum(not row["made"] for row in rows)
+    lines += ["", f"{refused} of {len(rows)} limits were refused as out of reach.", ""]
+    lines += ["## Gates of the right and of another task", "", *gates_table(rows), ""]
+    lines += ["## Limits, foretelling, time", "", *other_figures(found), ""]
+    return "\n".join(lines)
+
+
+def gates_table(rows: list[Row]) -> list[str]:
+    """Return how much a task's own gates are worth, by kind of class set and budget."""
+    lines = [
+        "| class sets | limit | right gates | wrong gates | right - wrong | overlap of all pairs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cluster in (True, False):
+        alike = [
+            row for row in rows if row["made"] and row["cluster"] == cluster and row["budget"] is not None
+        ]
+        small = [row for row in alike if len(row["classes"]) <= 5]
+        for budget in sorted({row["budget"] for row in small}):
+            mine = [row for row in small if row["budget"] == budget]
+            parts = [
+                "clusters of 2 to 5" if cluster else "random, 2 to 5",
+                f"{budget:.0%}",
+                percent(mean(mine, "right_gates")),
+                percent(mean(mine, "wrong_gates")),
+                points(difference(mine, "right_gates", "wrong_gates")),
+                f"{mean_overlap(mine):.2f}" if len(mine) > 1 else "",
+            ]
+            lines.append(f"| {' | '.join(parts)} |")
+    return lines
+
+
+def mean_overlap(rows: list[Row]) -> float:
+    """Return the mean Jaccard index of the gates over all pairs of rows."""
+    gates = [Gates(tuple(tuple(block) for block in row["gates"])) for row in rows]
+    return statistics.mean(a.overlap(b) for a, b in combinations(gates, 2))
+
+
+def other_figures(found: dict[str, Any]) -> list[str]:
+    """Return the figures that are no accuracy, a line each."""
+    made = [row for row in found["rows"] if row["made"]]
+    within = sum(row["measured_ms"] <= row["limit_ms"] for row in made)
+    again = sum(row["measured_again_ms"] <= row["limit_ms"] for row in made)
+    took = np.array([row["took_s"] for row in made])
+    errors = [abs(row["predicted_accuracy"] - row["generated"]) for row in made]
+    late = [abs(row["predicted_ms"] / row["measured_ms"] - 1) for row in made]
+    bound = [row for row in found["bound"] if row["made"]]
+    lines = [
+        f"- within their limit: {within} of {len(made)} as delivered, {again} measured again at the end",
+        f"- limits on file size or memory that bind: {sum(row['limits_met'] for row in bound)} "
+        f"of {len(found['bound'])} met",
+        f"- foretold accuracy: mean absolute error {100 * statistics.mean(errors):.2f} points on test images, "
+        f"Kendall's tau {kendall([(row['predicted_accuracy'], row['generated']) for row in made]):.2f}",
+        f"- foretold latency: mean error {statistics.mean(late):.1%}",
+        f"- time of a model: p50 {np.percentile(took, 50):.2f} s, p95 {np.percentile(took, 95):.2f} s, "
+        f"most {took.max():.2f} s",
+        f"- without verification: p50 {statistics.median(found['unverified_s']):.3f} s",
+    ]
+    if others := found["other"]:
+        lines.append(
+            f"- `other`, 3 classes: AUROC {mean(others, 'auroc'):.3f}, "
+            f"{percent(mean(others, 'false_positives_at_95'))} % false positives where 95 % of the classes' images pass"
+        )
+        if others[0].get("unseen"):
+            lines.append(
+                f"- `other` against images of {others[0]['unseen']}, never seen: "
+                f"AUROC {mean(others, 'unseen_auroc'):.3f}, "
+                f"{percent(mean(others, 'unseen_false_positives_at_95'))} % false positives"
+            )
+    lines += [
+        f"- refined for {each['seconds']:g} s: {100 * each['gain']:+.2f} points on {len(each['rows'])} models"
+        for each in found["refined"]
+    ]
+    return lines
+
+
+def kendall(pairs: list[tuple[float, float]]) -> float:
+    """Return Kendall's tau-a of pairs."""
+    signs = [np.sign(a[0] - b[0]) * np.sign(a[1] - b[1]) for a, b in combinations(pairs, 2)]
+    return float(np.mean(signs)) if signs else math.nan
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage, nothing where there is none."""
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def points(found: tuple[float, float, int] | None, *, told: bool = False) -> str:
+    """Return a difference in points with its error, and of how many where ``told``."""
+    if found is None:
+        return ""
+    value, error, number = found
+    margin = "" if math.isnan(error) else f" ± {100 * error:.2f}"
+    return f"{100 * value:+.2f}{margin}{f' ({number})' if told else ''}"
+
+
+def draw_accuracy(found: dict[str, Any], path: Path) -> None:
+    """Draw accuracy against measured latency, a panel for every count of classes."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    grouped = cells(row for row in found["rows"] if row["budget"] is not None)
+    counts = sorted({count for count, _ in grouped})
+    figure, axes = pyplot.subplots(1, len(counts), figsize=(3.4 * len(counts), 3.6), squeeze=False)
+    dense = {tuple(row["classes"]): row["dense_refit"] for row in found["dense"]}
+    lines = {
+        "generated": "C0",
+        "scratch": "C3",
+        "agnostic": "C2",
+        "agnostic_refit": "C8",
+        "uniform_refit": "C7",
+    }
+    for axis, count in zip(axes[0], counts, strict=True):
+        mine = [rows for (n, _), rows in grouped.items() if n == count]
+        for name, colour in lines.items():
+            known = [rows for rows in mine if any(row.get(name) is not None for row in rows)]
+            if known:
+                # Only class sets that have the figure count, for its latency as well.
+                sets = [[row for row in rows if row.get(name) is not None] for rows in known]
+                latency = [mean(rows, "measured_ms") for rows in sets]
+                accuracy = [100 * (mean(rows, name) or 0.0) for rows in sets]
+                axis.plot(latency, accuracy, "o-", color=colour, label=name.replace("_", ", "), markersize=3)
+        level = statistics.mean(dense[tuple(row["classes"])] for rows in mine for row in rows)
+        axis.axhline(100 * level, color="C1", linestyle=":", label="dense")
+        axis.set_title(f"{count} classes", fontsize=9)
+        axis.set_xlabel("measured latency, ms", fontsize=8)
+        axis.tick_params(labelsize=7)
+    axes[0][0].set_ylabel("accuracy on test images, %", fontsize=8)
+    axes[0][0].legend(fontsize=7)
+    figure.suptitle(f"{found['supernet']}: accuracy against latency, means over class sets", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def draw_overlap(found: dict[str, Any], path: Path) -> None:
+    """Draw how much the gates of class sets overlap at the tightest limit that models keep to."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    made = [
+        row for row in found["rows"] if row["made"] and row["budget"] is not None and len(row["classes"]) <= 5
+    ]
+    budget = min(row["budget"] for row in made)
+    mine = sorted(
+        (row for row in made if row["budget"] == budget), key=lambda row: (not row["cluster"], row["classes"])
+    )
+    gates = [Gates(tuple(tuple(block) for block in row["gates"])) for row in mine]
+    overlap = np.array([[a.overlap(b) for b in gates] for a in gates])
+    clusters = sum(row["cluster"] for row in mine)
+    figure, axis = pyplot.subplots(figsize=(5.2, 4.6))
+    shown = axis.imshow(overlap, vmin=0, vmax=1, cmap="viridis")
+    figure.colorbar(shown, label="Jaccard index of the gates")
+    axis.axhline(clusters - 0.5, color="white", linewidth=0.8)
+    axis.axvline(clusters - 0.5, color="white", linewidth=0.8)
+    axis.set_title(
+        f"{found['supernet']}: gates at {budget:.0%} of the dense latency, class sets of 2 to 5\n"
+        f"first {clusters} are clusters, mean over pairs {mean_overlap(mine):.2f}",
+        fontsize=8,
+    )
+    axis.tick_params(labelsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Shapes that keep to a share of the dense net's latency, and what they take on this machine."""
+
+import json
+from collections.abc import Sequence
+
+from assembler.compile.onnx import build
+from assembler.device import Profile
+from assembler.measure import measure_model
+from assembler.propose import Estimator, caps_of, propose
+from assembler.scenario import Scenario
+from assembler.subnet import random_subnet
+from assembler.timing import hopeful
+from supernet.gates import Gates, full_gates
+
+
+def dense_ms(estimator: Estimator, profile: Profile) -> float:
+    """Return the foretold latency of the dense net."""
+    return profile.latency.predict_ms(full_gates(estimator.card.architecture).counts)
+
+
+def asking(classes: Sequence[str], latency_ms: float, **more: object) -> Scenario:
+    """Return the scenario of some classes within a latency limit."""
+    facts = {
+        "task": {"kind": "classification", "classes": list(classes)},
+        "limits": {"latency_ms": latency_ms},
+        **more,
+    }
+    return Scenario.model_validate_json(json.dumps(facts))
+
+
+def shape_within(estimator: Estimator, profile: Profile, budget: float) -> Gates | None:
+    """Return the gates for all classes within a share of the dense net's latency, None where no net is that quick."""
+    scenario = asking(estimator.card.classes, budget * dense_ms(estimator, profile))
+    proposals = propose(scenario, estimator, profile, hopeful(caps_of(scenario.limits), profile))
+    return proposals[0].gates if proposals else None
+
+
+def measured_ms(gates: Gates, estimator: Estimator, profile: Profile, outputs: int) -> float:
+    """Return what a net of the same shape with random weights takes on this machine, ms."""
+    architecture = estimator.card.architecture
+    twin = random_subnet(architecture.at(gates.side), gates.counts, outputs)
+    return measure_model(
+        build(twin, architecture.input), architecture.input, threads=profile.threads
+    ).latency_ms

@@ -1,0 +1,76 @@
+"""The class sets that models are compared on: of several sizes, half of them clusters, none seen in training.
+
+Legend: K classes of the supernet.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from assembler.model import pair_confusion
+from supernet.checkpoint import Checkpoint
+from supernet.data import DataSet
+from supernet.evaluate import logits_of
+from supernet.gates import full_gates
+from supernet.sampling import LARGEST_HELD_OUT, Closeness, closeness_of, clustered, held_out
+
+COUNTS = (2, 3, 5, 8)
+SETS = 20
+TRIES = 2000
+
+
+def neighbours(checkpoint: Checkpoint, data: DataSet) -> Closeness:
+    """Return how close classes are: those of a group, or else those that the dense net confuses, K x K."""
+    if data.groups:
+        return closeness_of(data.groups)
+    logits = logits_of(
+        checkpoint.supernet,
+        full_gates(checkpoint.card.architecture),
+        checkpoint.calibration.balanced(40, 0),
+        checkpoint.validation,
+    )
+    confusion = pair_confusion(
+        torch.from_numpy(logits), torch.from_numpy(checkpoint.validation.labels)
+    ).numpy()
+    return np.asarray(confusion + confusion.T, np.float32)
+
+
+def class_sets(closeness: Closeness, count: int, sets: int = SETS, seed: int = 0) -> list[tuple[int, ...]]:
+    """Return different class sets of one size: the even ones are clusters, the odd ones random.
+
+    Those of up to 5 classes are of the quarter that training leaves out. Fewer come back where there are no more.
+
+    Args:
+        closeness: K x K.
+        count: classes of a set, all K or more give the one set of all.
+        sets: how many.
+        seed: of the choice.
+    """
+    classes = len(closeness)
+    if count >= classes:
+        return [tuple(range(classes))]
+    found: list[tuple[int, ...]] = []
+    draw = np.random.default_rng((seed, count))
+    for _ in range(TRIES):
+        if len(found) == sets:
+            break
+        if len(found) % 2:
+            chosen = tuple(sorted(int(c) for c in draw.choice(classes, count, replace=False)))
+        else:
+            chosen = clustered(draw, closeness, count)
+        if chosen not in found and (count > LARGEST_HELD_OUT or held_out(chosen)):
+            found.append(chosen)
+    return found
+
+
+def is_cluster(index: int) -> bool:
+    """Whether the class set at a place of ``class_sets`` is a cluster."""
+    return index % 2 == 0
+
+
+def elsewhere(sets: Sequence[tuple[int, ...]], mine: int) -> tuple[int, ...]:
+    """Return the class set of the same kind that has least in common with one of them, the next of equals."""
+    others = [*range(mine + 1, len(sets)), *range(mine)]
+    alike = [i for i in others if is_cluster(i) == is_cluster(mine)] or others
+    return sets[min(alike, key=lambda i: len(set(sets[i]) & set(sets[mine])), default=mine)]
