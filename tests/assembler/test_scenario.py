@@ -104,7 +104,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"verify": "no"}, "scenario-invalid", "/verify"),
     ({"verify": False, "refine": {"seconds": 5}}, "scenario-invalid", "/verify"),
     ({"refine": {"seconds": 0}}, "scenario-invalid", "/refine/seconds"),
-    ({"refine": {"seconds": 601}}, "scenario-invalid", "/refine/seconds"),
+    ({"refine": {"seconds": 301}}, "scenario-invalid", "/refine/seconds"),
     ({"refine": {"seconds": True}}, "scenario-invalid", "/refine/seconds"),
     ({"refine": {}}, "scenario-invalid", "/refine/seconds"),
     ({"refine": {"seconds": 5, "epochs": 2}}, "scenario-invalid", "/refine/epochs"),
