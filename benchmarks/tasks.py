@@ -18,6 +18,8 @@ from supernet.sampling import LARGEST_HELD_OUT, Closeness, closeness_of, cluster
 COUNTS = (2, 3, 5, 8)
 SETS = 20
 TRIES = 2000
+# After so many tries in vain, classes that are not close may count as much as some that are.
+PATIENCE = 50
 
 
 def neighbours(checkpoint: Checkpoint, data: DataSet) -> Closeness:
@@ -52,15 +54,18 @@ def class_sets(closeness: Closeness, count: int, sets: int = SETS, seed: int = 0
         return [tuple(range(classes))]
     found: list[tuple[int, ...]] = []
     draw = np.random.default_rng((seed, count))
-    for _ in range(TRIES):
-        if len(found) == sets:
-            break
-        if len(found) % 2:
-            chosen = tuple(sorted(int(c) for c in draw.choice(classes, count, replace=False)))
+    tries = 0
+    while len(found) < sets and tries < TRIES:
+        tries += 1
+        if is_cluster(len(found)):
+            # Where the closest sets are used up or were seen, less close ones are clusters too.
+            looser = draw.uniform(0.0, tries / PATIENCE, closeness.shape).astype(np.float32)
+            chosen = clustered(draw, closeness + looser * closeness.max(), count)
         else:
-            chosen = clustered(draw, closeness, count)
+            chosen = tuple(sorted(int(c) for c in draw.choice(classes, count, replace=False)))
         if chosen not in found and (count > LARGEST_HELD_OUT or held_out(chosen)):
             found.append(chosen)
+            tries = 0
     return found
 
 

@@ -1,11 +1,21 @@
-"""What the benchmarks ask of the service."""
+"""What the benchmarks ask for, compare and tell."""
 
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from assembler.scenario import parse_scenario
+from benchmarks.quality import auroc
+from benchmarks.report import kendall, report
 from benchmarks.service import asked_for, scenarios
+from benchmarks.tasks import class_sets, elsewhere
+from supernet.sampling import closeness_of, held_out
 
 SUPERNET: dict[str, Any] = {
     "name": "clothes",
@@ -30,3 +40,107 @@ def test_the_same_seed_draws_the_same_scenarios() -> None:
     first, again, others = (list(itertools.islice(scenarios(SUPERNET, seed), 20)) for seed in (1, 1, 2))
     assert first == again
     assert first != others
+
+
+CLOSE = closeness_of([c // 5 for c in range(40)])
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 8])
+def test_class_sets_are_half_clusters_and_never_seen_in_training(count: int) -> None:
+    sets = class_sets(CLOSE, count)
+    assert len(set(sets)) == len(sets) == 20
+    assert all(len(classes) == count and list(classes) == sorted(set(classes)) for classes in sets)
+    if count <= 5:
+        assert all(held_out(classes) for classes in sets)
+        assert sets[0] == tuple(range(sets[0][0], sets[0][0] + count)) or len({c // 5 for c in sets[0]}) == 1
+    clusters, others = (
+        [len({c // 5 for c in classes}) for classes in kind] for kind in (sets[::2], sets[1::2])
+    )
+    assert np.mean(clusters) < np.mean(others) - 0.5
+    assert class_sets(CLOSE, count) == sets
+
+
+def test_few_classes_give_fewer_sets_and_all_of_them_one() -> None:
+    close = closeness_of([0, 0, 1, 1, 1])
+    assert class_sets(close, 5) == class_sets(close, 8) == [(0, 1, 2, 3, 4)]
+    assert 0 < len(class_sets(close, 2)) < 10
+
+
+def test_the_wrong_task_is_one_of_the_same_kind_with_other_classes() -> None:
+    sets = class_sets(CLOSE, 5)
+    for index, classes in enumerate(sets):
+        wrong = elsewhere(sets, index)
+        assert sets.index(wrong) % 2 == index % 2
+        assert len(set(wrong) & set(classes)) <= 2
+    assert elsewhere([(0, 1)], 0) == (0, 1)
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=12), st.lists(st.integers(0, 5), min_size=1, max_size=12)
+)
+def test_auroc_is_how_often_a_positive_is_above_a_negative(ours: list[int], theirs: list[int]) -> None:
+    pairs = [(a > b) + 0.5 * (a == b) for a in ours for b in theirs]
+    assert auroc(np.array(ours, float), np.array(theirs, float)) == pytest.approx(np.mean(pairs))
+
+
+def test_kendalls_tau_counts_pairs_in_order() -> None:
+    assert kendall([(1, 1), (2, 2), (3, 3)]) == 1.0
+    assert kendall([(1, 3), (2, 2), (3, 1)]) == -1.0
+    assert kendall([(1, 1), (2, 3), (3, 2)]) == pytest.approx(1 / 3)
+
+
+def found() -> dict[str, Any]:
+    """Return a result of two class sets at two limits, one of them refused."""
+    row = {
+        "made": True,
+        "cluster": True,
+        "limit_ms": 0.1,
+        "measured_ms": 0.09,
+        "measured_again_ms": 0.11,
+        "predicted_ms": 0.1,
+        "predicted_accuracy": 0.9,
+        "took_s": 0.5,
+        "agnostic": 0.8,
+        "agnostic_refit": 0.85,
+        "right_gates": 0.88,
+        "wrong_gates": 0.86,
+        "pruned": 0.5,
+        "uniform_refit": 0.7,
+    }
+    rows = [
+        {**row, "classes": [0, 1], "budget": 0.1, "generated": 0.90, "scratch": 0.88, "gates": [[0], [1]]},
+        {**row, "classes": [2, 3], "budget": 0.1, "generated": 0.94, "scratch": None, "gates": [[0], [2]]},
+        {**row, "classes": [0, 1], "budget": 0.2, "generated": 0.95, "scratch": 0.96, "gates": [[0, 1], [1]]},
+        {"made": False, "classes": [2, 3], "budget": 0.2, "cluster": True, "limit_ms": 0.0},
+    ]
+    other = {"auroc": 0.95, "false_positives_at_95": 0.2}
+    return {
+        "machine": {"cpu": "a cpu", "versions": {"torch": "2"}},
+        "supernet": "toys",
+        "seed": 0,
+        "dense_ms": 0.5,
+        "rows": rows,
+        "dense": [{"classes": [0, 1], "dense_refit": 0.97}, {"classes": [2, 3], "dense_refit": 0.99}],
+        "bound": [{"made": True, "limits_met": True}, {"made": False}],
+        "other": [other],
+        "unverified_s": [0.1, 0.2, 0.3],
+        "refined": [{"seconds": 20.0, "gain": 0.012, "rows": rows[:2]}],
+    }
+
+
+def test_a_report_tells_means_over_the_rows_that_have_a_figure(tmp_path: Path) -> None:
+    report(found(), tmp_path)
+    told = (tmp_path / "quality-toys.md").read_text()
+    assert (
+        "| 2 | 10% | 2 | 0.090 | 92.0 | 98.0 | 88.0 | +2.00 (1) | 80.0 | +12.00 ± 2.00 | 85.0 | 50.0 | 70.0 |"
+        in told
+    )
+    assert "| 2 | 20% | 1 | 0.090 | 95.0 | 97.0 | 96.0 | -1.00 (1) |" in told
+    assert "1 of 4 limits were refused" in told
+    assert "| clusters of 2 to 5 | 10% | 88.0 | 86.0 | +2.00 ± 0.00 | 0.33 |" in told
+    assert "within their limit: 3 of 3 as delivered, 0 measured again" in told
+    assert "that bind: 1 of 2 met" in told
+    assert "without verification: p50 0.200 s" in told
+    assert "refined for 20 s: +1.20 points on 2 models" in told
+    for name in ("accuracy-toys.png", "overlap-toys.png"):
+        assert (tmp_path / name).stat().st_size > 5000
