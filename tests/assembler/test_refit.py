@@ -1,8 +1,10 @@
 """The head is fitted for the task it gets."""
 
 import numpy as np
+import pytest
+import torch
 
-from assembler.refit import refit_head
+from assembler.refit import loss_and_slope, refit_head
 
 DRAW = np.random.default_rng(0)
 LABELS = np.tile(np.arange(3), 60)
@@ -57,3 +59,18 @@ def test_rows_that_are_one_output_together_are_fitted_together() -> None:
     assert (merged.argmax(axis=1) == labels).mean() > 0.97
     alone = refit_head(features, labels, start[0][:2], start[1][:2])
     assert ((features @ alone[0].T + alone[1]).argmax(axis=1) == labels).mean() < 0.8
+
+
+@pytest.mark.parametrize("own", [None, 1, 3])
+def test_the_slope_is_the_derivative_of_the_loss(own: int | None) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(12, 5, dtype=torch.float64, requires_grad=True)
+    labels = torch.arange(12) % (5 if own is None else own + 1)
+    merged = logits
+    if own is not None:
+        merged = torch.cat([logits[:, :own], logits[:, own:].logsumexp(dim=1, keepdim=True)], dim=1)
+    expected = torch.nn.functional.cross_entropy(merged, labels)
+    (slope,) = torch.autograd.grad(expected, logits)
+    value, found = loss_and_slope(logits.detach(), labels, own)
+    assert torch.allclose(value, expected.detach())
+    assert torch.allclose(found, slope, atol=1e-12)
