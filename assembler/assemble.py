@@ -172,10 +172,11 @@ def _best(
     losses = [screen(found, images) for found in cuts] if len(cuts) > 1 else [0.0]
     finished: list[tuple[Candidate, Proposal]] = []
     for place in sorted(range(len(cuts)), key=losses.__getitem__):
-        finished.append((finish(cuts[place], supernet.architecture, images, refit=refit), proposals[place]))
-        if finished[-1][0].accuracy >= floor:
+        found = finish(cuts[place], supernet.architecture, images, refit=refit, score=floor > 0)
+        finished.append((found, proposals[place]))
+        if (found.accuracy or 0.0) >= floor:
             return finished[-1]
-    return max(finished, key=lambda pair: pair[0].accuracy)
+    return max(finished, key=lambda pair: pair[0].accuracy or 0.0)
 
 
 def _measured(
@@ -228,7 +229,7 @@ def _refined(
     student = refine(checkpoint.supernet, gates, images, seconds, augmentation=augmentation)
     # It was trained on images of its task alone, so its layers are normalised on those.
     seen = replace(images, calibration=first(images.fit, REFINED_CALIBRATION_IMAGES))
-    candidate = finish(cut(gates, student, seen), card.architecture, seen)
+    candidate = finish(cut(gates, student, seen), card.architecture, seen, score=False)
     content = build(candidate.subnet, image, metadata_of(scenario, card))
     onnx.checker.check_model(onnx.load_from_string(content))
     accuracy = verify(content, candidate, student, images.validation)

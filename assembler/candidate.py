@@ -42,12 +42,12 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A finished network, what it was cut out with, and its accuracy on some validation images."""
+    """A finished network, what it was cut out with, and its accuracy on some validation images if it was scored."""
 
     gates: Gates
     statistics: Statistics
     subnet: Subnet
-    accuracy: float
+    accuracy: float | None
 
 
 def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Cut:
@@ -69,16 +69,20 @@ def screen(found: Cut, images: TaskImages) -> float:
     return float((normaliser - logits[np.arange(len(few)), few.labels]).mean())
 
 
-def finish(found: Cut, architecture: Architecture, images: TaskImages, *, refit: bool = True) -> Candidate:
-    """Fit the head for the task where that helps, unless ``refit`` is off, and score the network.
+def finish(
+    found: Cut, architecture: Architecture, images: TaskImages, *, refit: bool = True, score: bool = True
+) -> Candidate:
+    """Fit the head for the task where that helps, unless ``refit`` is off, and score the network where that is wanted.
 
     The number of images is limited by the work they make: at least 400, all where the network is small.
     """
     seen = architecture.at(found.gates.side)
     most = max(FEWEST_IMAGES, int(WORK_MACS / macs(seen, found.gates.counts, len(images.rows))))
     subnet = refitted(found, images, most) if refit else found.subnet
-    validation = first(images.validation, most)
-    accuracy = head_accuracy(run_all(found.session, validation.images), validation.labels, subnet)
+    accuracy = None
+    if score:
+        validation = first(images.validation, most)
+        accuracy = head_accuracy(run_all(found.session, validation.images), validation.labels, subnet)
     return Candidate(found.gates, found.statistics, subnet, accuracy)
 
 

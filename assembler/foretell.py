@@ -90,9 +90,10 @@ def foretell(
         names = tuple(data.classes[c] for c in classes)
         task = Task(kind=Kind.CLASSIFICATION, classes=names, other=other)
         images = task_images(task, data.classes, calibration, validation)
-        candidate = finish(cut(gates, supernet, images), architecture, images)
+        accuracy = finish(cut(gates, supernet, images), architecture, images).accuracy
+        assert accuracy is not None
         shares = shares_of(architecture, gates.counts, gates.side)
-        rows.append([float(unseen), candidate.accuracy, *asked[0].tolist(), *shares, float(other)])
+        rows.append([float(unseen), accuracy, *asked[0].tolist(), *shares, float(other)])
     table = torch.tensor(_gathered(rows, world))
     logits = logits_of(supernet, full_gates(architecture), calibration, validation)
     confusion = pair_confusion(torch.from_numpy(logits), torch.from_numpy(validation.labels))

@@ -23,6 +23,9 @@ from supernet.card import Card
 from supernet.gates import Gates, full_gates
 from supernet.task import Task
 
+# Networks of more than this share of the dense net's cost have nearly the same modules for every task.
+HARDLY_ANY_CHOICE = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -182,7 +185,8 @@ def _portfolio(
     card = estimator.card
     budget = budget_of(caps, scenario, card, profile, side)
     # The task decides which modules of a block are on, never how many: one search serves all weights.
-    portfolio = estimator.utilities(scenario.task.classes, budget)
+    weights = estimator.pieces.weights[: 1 if budget > HARDLY_ANY_CHOICE else None]
+    portfolio = estimator.utilities(scenario.task.classes, budget, weights)
     first = search(
         portfolio[0],
         card.architecture.at(side),

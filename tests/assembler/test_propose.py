@@ -14,6 +14,7 @@ from assembler.pieces import Pieces
 from assembler.propose import Estimator, budget_of, caps_of, head_of, least_cost, propose
 from assembler.scenario import Scenario, parse_scenario
 from assembler.search import search
+from assembler.utility import PORTFOLIO
 from supernet.card import load_card
 from supernet.gates import full_gates
 from supernet.task import Kind, Task
@@ -49,7 +50,7 @@ def test_one_search_serves_all_weights_at_every_side(
         budget = budget_of(caps, asked, estimator.card, PROFILE, side)
         alone = [
             search(values, SMALL.at(side), PROFILE.at(side), caps, head_of(asked, estimator.card)[0])
-            for values in estimator.utilities(classes, budget)
+            for values in estimator.utilities(classes, budget, PORTFOLIO[: 3 if budget <= 0.5 else 1])
         ]
         mine = [proposal for proposal in found if proposal.gates.side == side]
         if alone[0] is None:
