@@ -41,6 +41,8 @@ LOG_FILE = "log.jsonl"
 MEETING_FILE = "processes"
 SHARES = {"full": 0.22, "elastic": 0.10, "joint": 0.53, "settle": 0.15}
 ASSEMBLER_RATE = 1e-3
+# Of all classes together, to normalise with and to take the loss on while the ladder is found.
+LADDER_CALIBRATION, LADDER_IMAGES = 320, 1000
 # Of every class, to find the classes that the full net confuses.
 NEIGHBOUR_IMAGES = 40
 SAVE_EVERY_S = 120.0
@@ -238,12 +240,12 @@ def _find_neighbours(run: Run, setup: Setup, assembler: Assembler) -> None:
 
 def _start_assembler(run: Run, setup: Setup, assembler: Assembler, profile: Profile, rank: int) -> None:
     """Start the assembler from the ladder and from class saliency."""
-    world, seed = setup.processes, setup.recipe.seed
+    world, seed, classes = setup.processes, setup.recipe.seed, len(setup.data.classes)
     ladder = find_ladder(
         run.average,
         profile,
-        setup.data.train.balanced(32, seed=seed + 1),
-        setup.data.val.balanced(100, seed=seed + 1),
+        setup.data.train.balanced(max(3, LADDER_CALIBRATION // classes), seed=seed + 1),
+        setup.data.val.balanced(max(10, LADDER_IMAGES // classes), seed=seed + 1),
         rank=rank,
         world=world,
     )

@@ -169,3 +169,17 @@ def test_a_device_has_a_measured_profile(house: House) -> None:
     assert profile["digest"].startswith("sha256:")
     figures = dense(house)
     assert min(figures.values()) > 0
+
+
+def test_a_refined_model_is_the_better_of_two(house: House, validation: Any, zoo_member: Path) -> None:
+    classes = ["Shirt", "Pullover", "Coat"]
+    limits = {"latency_ms": 0.3 * dense(house)["latency_ms"]}
+    job = generate(house, scenario(classes, limits=limits, refine={"seconds": 2}))
+    assert job["state"] == "succeeded", job["error"]
+    assert "refining" in [phase["name"] for phase in job["phases"]]
+    path = f"/artifacts/{job['result']['artifacts'][0]['id']}"
+    artifact, told = house.client.get(path), house.client.get(f"{path}/manifest").json()["refined"]
+    assert told["kept"] == (told["accuracy_after"] > told["accuracy_before"])
+    images, labels = of_classes(validation, zoo_member, classes)
+    accuracy = float((scores(artifact.content, images).argmax(axis=1) == labels).mean())
+    assert accuracy == pytest.approx(max(told["accuracy_before"], told["accuracy_after"]), abs=1e-6)
