@@ -2,7 +2,8 @@
 
 Class sets of 2, 3, 5, 8 and all classes, half of them clusters of similar ones, none seen in training; limits at
 shares of the dense net's latency. Where a network from scratch is planned for a class set and a budget
-(``scratch.py``), the limit is the measured latency of its shape. Writes ``<out>/quality-<supernet>.json``;
+(``scratch.py``), the limit is the measured latency of its shape; networks whose budget is a name are compared beside
+the shares, at their shape's latency or at ``limit_ms``. Writes ``<out>/quality-<supernet>.json``;
 ``report.py`` makes tables and pictures of it:
 ``python -m benchmarks.quality --data cifar10 --supernet cifar10 [--out benchmarks/results]``.
 """
@@ -110,7 +111,7 @@ class Bench:
         """Compare at every class set and budget; measure every model again when all are made."""
         rows: list[dict[str, Any]] = []
         contents: list[bytes] = []
-        planned = {(tuple(row["classes"]), row.get("budget")): row for row in self.networks}
+        planned = {(tuple(row["classes"]), row["budget"]): row for row in self.networks}
         for count in (*COUNTS, len(self.data.classes)):
             sets = class_sets(self.closeness, count, number)
             for index, classes in enumerate(sets):
@@ -123,9 +124,9 @@ class Bench:
                     contents.append(content)
                 tell(f"{count} classes: {index + 1} of {len(sets)}")
         for network in self.networks:
-            if network.get("budget") is None:
+            if isinstance(network["budget"], str):
                 classes = tuple(network["classes"])
-                row, content = self.compared(classes, False, None, network, classes)
+                row, content = self.compared(classes, False, network["budget"], network, classes)
                 rows.append(row)
                 contents.append(content)
         image = self.checkpoint.card.architecture.input
@@ -139,15 +140,18 @@ class Bench:
         self,
         classes: tuple[int, ...],
         cluster: bool,
-        budget: float | None,
+        budget: float | str,
         network: dict[str, Any] | None,
         wrong: tuple[int, ...],
     ) -> tuple[dict[str, Any], bytes]:
         """Generate one model and score its rivals; return its row and its file."""
         row: dict[str, Any] = {"classes": classes, "cluster": cluster, "budget": budget}
         if network is None:
-            assert budget is not None
+            assert isinstance(budget, float)
             limit = budget * dense_ms(self.estimator, self.profile)
+        elif "limit_ms" in network:
+            limit = network["limit_ms"]
+            row |= {"scratch": network["accuracy"]}
         else:
             shape = prefix_gates(tuple(network["counts"]), network.get("side"))
             limit = measured_ms(shape, self.estimator, self.profile, len(classes))

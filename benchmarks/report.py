@@ -34,9 +34,9 @@ def report(found: dict[str, Any], folder: Path) -> None:
     draw_overlap(found, folder / f"overlap-{name}.png")
 
 
-def cells(rows: Iterable[Row]) -> dict[tuple[int, float | None], list[Row]]:
+def cells(rows: Iterable[Row]) -> dict[tuple[int, float | str], list[Row]]:
     """Return the rows that were made by (count of classes, budget), in order."""
-    found: dict[tuple[int, float | None], list[Row]] = {}
+    found: dict[tuple[int, float | str], list[Row]] = {}
     for row in rows:
         if row["made"]:
             found.setdefault((len(row["classes"]), row["budget"]), []).append(row)
@@ -81,7 +81,7 @@ def table(found: dict[str, Any]) -> str:
     for (count, budget), mine in cells(rows).items():
         for row in mine:
             row["dense"] = dense.get(tuple(row["classes"]))
-        share = "assorted" if budget is None else f"{budget:.0%}"
+        share = budget if isinstance(budget, str) else f"{budget:.0%}"
         parts = [
             str(count),
             share,
@@ -113,7 +113,9 @@ def gates_table(rows: list[Row]) -> list[str]:
     ]
     for cluster in (True, False):
         alike = [
-            row for row in rows if row["made"] and row["cluster"] == cluster and row["budget"] is not None
+            row
+            for row in rows
+            if row["made"] and row["cluster"] == cluster and isinstance(row["budget"], float)
         ]
         small = [row for row in alike if len(row["classes"]) <= 5]
         for budget in sorted({row["budget"] for row in small}):
@@ -201,7 +203,7 @@ def draw_accuracy(found: dict[str, Any], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    grouped = cells(row for row in found["rows"] if row["budget"] is not None)
+    grouped = cells(row for row in found["rows"] if isinstance(row["budget"], float))
     counts = sorted({count for count, _ in grouped})
     figure, axes = pyplot.subplots(1, len(counts), figsize=(3.4 * len(counts), 3.6), squeeze=False)
     dense = {tuple(row["classes"]): row["dense_refit"] for row in found["dense"]}
@@ -228,7 +230,7 @@ def draw_accuracy(found: dict[str, Any], path: Path) -> None:
         axis.set_xlabel("measured latency, ms", fontsize=8)
         axis.tick_params(labelsize=7)
     axes[0][0].set_ylabel("accuracy on test images, %", fontsize=8)
-    axes[0][0].legend(fontsize=7)
+    axes[0][0].legend(fontsize=7, loc="lower right")
     figure.suptitle(f"{found['supernet']}: accuracy against latency, means over class sets", fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -243,7 +245,9 @@ def draw_overlap(found: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     made = [
-        row for row in found["rows"] if row["made"] and row["budget"] is not None and len(row["classes"]) <= 5
+        row
+        for row in found["rows"]
+        if row["made"] and isinstance(row["budget"], float) and len(row["classes"]) <= 5
     ]
     budget = min(row["budget"] for row in made)
     mine = sorted(
@@ -262,6 +266,8 @@ def draw_overlap(found: dict[str, Any], path: Path) -> None:
         f"first {clusters} are clusters, mean over pairs {mean_overlap(mine):.2f}",
         fontsize=8,
     )
+    axis.set_xlabel("class set", fontsize=8)
+    axis.set_ylabel("class set", fontsize=8)
     axis.tick_params(labelsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=110)

@@ -105,7 +105,7 @@ def planned(known: dict[str, Any], supernet: str, data: DataSet, datasets: Path)
     close = neighbours(checkpoint, data)
     sets = {count: class_sets(close, count, number) for count, number in SETS.items()}
     networks = [row for row in known["networks"] if row["accuracy"] is not None]
-    there = {(tuple(row["classes"]), row.get("budget")) for row in networks}
+    there = {(tuple(row["classes"]), row["budget"]) for row in networks}
     shapes = {budget: shape_within(estimator, profile, budget) for budget in BUDGETS}
     for index in range(max(SETS.values())):
         for count in SETS:
