@@ -85,4 +85,6 @@ def test_a_shipped_checkpoint_whose_images_are_not_at_hand_is_left_out(
     write_member(tmp_path / "zoo" / "shoes", "shoes")
     monkeypatch.setattr(zoo, "shipped_zoo", lambda: tmp_path / "zoo")
     assert [member.card.name for member in find_members([tmp_path / "zoo"])] == ["shoes"]
+    assert caplog.text == ""
+    assert len(find_members([tmp_path / "zoo"], tmp_path)) == 1
     assert "cifar10_train.npz" in caplog.text
