@@ -19,6 +19,7 @@ from assembler.propose import Estimator, Proposal, caps_of, least_cost, propose
 from assembler.refine import refine
 from assembler.scenario import Limits, OnInfeasible, Scenario
 from assembler.search import Caps
+from assembler.subnet import Subnet
 from assembler.timing import MEASURED, RESERVE, RETRIES, fits, hopeful, in_time, tightened
 from assembler.verify import verify
 from supernet.card import Card
@@ -86,8 +87,7 @@ def assemble(
             refit=estimator.pieces.refit,
         )
         yield Phase("compiling")
-        content = build(best.subnet, image, metadata_of(scenario, card))
-        onnx.checker.check_model(onnx.load_from_string(content))
+        content = _compiled(best.subnet, scenario, card)
         yield Phase("verifying")
         accuracy = verify(content, best, checkpoint.supernet, images.validation)
         yield Phase("measuring")
@@ -140,10 +140,9 @@ def _unverified(
     images = task_images(scenario.task, card.classes, checkpoint.calibration, checkpoint.validation)
     yield Phase("calibrating")
     found = cut(proposal.gates, checkpoint.supernet, images)
-    subnet = refitted(found, images, UNVERIFIED_IMAGES)
+    subnet = refitted(found, images, UNVERIFIED_IMAGES) if estimator.pieces.refit else found.subnet
     yield Phase("compiling")
-    content = build(subnet, card.architecture.input, metadata_of(scenario, card))
-    onnx.checker.check_model(onnx.load_from_string(content))
+    content = _compiled(subnet, scenario, card)
     artifact = address(content, format=scenario.format, precision=scenario.precision)
     manifest = manifest_of(scenario, card, profile, proposal.gates, artifact, (predicted, None, checks))
     yield Assembly(content, artifact, manifest, predicted, None, checks)
@@ -177,6 +176,13 @@ def _best(
         if (found.accuracy or 0.0) >= floor:
             return finished[-1]
     return max(finished, key=lambda pair: pair[0].accuracy or 0.0)
+
+
+def _compiled(subnet: Subnet, scenario: Scenario, card: Card) -> bytes:
+    """Return the model file, which the format's own checker accepts."""
+    content = build(subnet, card.architecture.input, metadata_of(scenario, card))
+    onnx.checker.check_model(onnx.load_from_string(content))
+    return content
 
 
 def _measured(
@@ -230,8 +236,7 @@ def _refined(
     # It was trained on images of its task alone, so its layers are normalised on those.
     seen = replace(images, calibration=first(images.fit, REFINED_CALIBRATION_IMAGES))
     candidate = finish(cut(gates, student, seen), card.architecture, seen, score=False)
-    content = build(candidate.subnet, image, metadata_of(scenario, card))
-    onnx.checker.check_model(onnx.load_from_string(content))
+    content = _compiled(candidate.subnet, scenario, card)
     accuracy = verify(content, candidate, student, images.validation)
     found, before = plain, plain.measured.accuracy
     if accuracy > before:

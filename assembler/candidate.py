@@ -17,6 +17,7 @@ from assembler.cost import macs
 from assembler.extract import extract
 from assembler.images import TaskImages, first
 from assembler.refit import refit_head
+from assembler.session import single_threaded
 from assembler.subnet import Array, Subnet
 from supernet.card import Architecture, ImageInput
 from supernet.evaluate import as_batch
@@ -76,8 +77,7 @@ def finish(
 
     The number of images is limited by the work they make: at least 400, all where the network is small.
     """
-    seen = architecture.at(found.gates.side)
-    most = max(FEWEST_IMAGES, int(WORK_MACS / macs(seen, found.gates.counts, len(images.rows))))
+    most = most_images(architecture, found.gates, len(images.rows))
     subnet = refitted(found, images, most) if refit else found.subnet
     accuracy = None
     if score:
@@ -86,12 +86,14 @@ def finish(
     return Candidate(found.gates, found.statistics, subnet, accuracy)
 
 
+def most_images(architecture: Architecture, gates: Gates, classes: int) -> int:
+    """Return how many images a network is fitted or scored on at most: as many as its work allows, some in any case."""
+    return max(FEWEST_IMAGES, int(WORK_MACS / macs(architecture.at(gates.side), gates.counts, classes)))
+
+
 def features_session(subnet: Subnet, image: ImageInput) -> onnxruntime.InferenceSession:
     """Return a session that computes a network's features, one thread a call."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    content = build(subnet, image, output=FEATURES_NAME)
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return single_threaded(build(subnet, image, output=FEATURES_NAME))
 
 
 def run_all(session: onnxruntime.InferenceSession, images: npt.NDArray[np.uint8]) -> Array:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from assembler.artifact import Predicted
 from assembler.cost import Cost, cost_of, merge_bytes
@@ -18,6 +17,7 @@ from assembler.manifest import metadata_bytes
 from assembler.pieces import Pieces
 from assembler.scenario import Limits, Scenario
 from assembler.search import Caps, most_useful, search
+from assembler.session import single_threaded
 from assembler.utility import SMALLEST_BUDGET, Array, shares_of, utilities
 from supernet.card import Card
 from supernet.gates import Gates, full_gates
@@ -39,14 +39,10 @@ class Estimator:
     """Assembler and accuracy predictor of one checkpoint, run by onnxruntime; safe to share between threads."""
 
     def __init__(self, folder: Path, card: Card, pieces: Pieces = Pieces()) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        providers = ["CPUExecutionProvider"]
         self.card = card
         self.pieces = pieces
-        self._assembler = onnxruntime.InferenceSession(str(folder / "assembler.onnx"), options, providers)
-        self._predictor = onnxruntime.InferenceSession(str(folder / "predictor.onnx"), options, providers)
+        self._assembler = single_threaded(folder / "assembler.onnx")
+        self._predictor = single_threaded(folder / "predictor.onnx")
 
     def _task(self, classes: Sequence[str]) -> Array:
         task = np.zeros((1, len(self.card.classes)), np.float32)

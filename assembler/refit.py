@@ -62,14 +62,11 @@ def loss_and_slope(logits: Tensor, labels: Tensor, own: int | None) -> tuple[Ten
         labels: N, in 0..K-1, or 0..own.
         own: the rows from this one on are one output together, that of label ``own``; None makes every row its own.
     """
-    images, rows = logits.shape
-    if own is None:
-        wanted = torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0)
-    else:  # an image of none of the classes is shared among the rows as they claim it
-        among_rest = torch.softmax(logits[:, own:], dim=1)
-        wanted = torch.zeros_like(logits).scatter_(1, labels[:, None].clamp(max=rows - 1), 1.0)
-        wanted[:, own:] = among_rest * (labels == own)[:, None]
     every = torch.log_softmax(logits, dim=1)
-    # The logarithm of the wanted outputs' probability: of one row, or of all that share the image.
-    of_wanted = torch.where(wanted > 0, every, -torch.inf).logsumexp(dim=1)
-    return -of_wanted.mean(), (every.exp() - wanted) / images
+    own = logits.shape[1] if own is None else own
+    together = every[:, own:].logsumexp(dim=1, keepdim=True)
+    value = -torch.cat([every[:, :own], together], dim=1).gather(1, labels[:, None]).mean()
+    # An image of none of the classes is shared among the rows as they claim it.
+    shared = torch.exp(every[:, own:] - together) * (labels == own)[:, None]
+    wanted = torch.cat([torch.nn.functional.one_hot(labels, own + 1)[:, :own].to(every), shared], dim=1)
+    return value, (every.exp() - wanted) / len(logits)

@@ -23,17 +23,17 @@ from assembler.device import Profile
 from assembler.foretell import Foretold, foretell
 from assembler.joint import GENERAL_SHARE, joint_sampler
 from assembler.ladder import find_ladder, worth_of
-from assembler.model import Assembler, pair_confusion
+from assembler.model import Assembler
+from assembler.neighbours import neighbours
 from assembler.nominal import nominal_profile
 from assembler.pieces import TRAINING
 from supernet.card import Architecture
 from supernet.data import DataSet
 from supernet.elastic import elastic_sampler
 from supernet.errors import RunUnusable
-from supernet.evaluate import accuracy_of, logits_of
+from supernet.evaluate import accuracy_of
 from supernet.gates import full_gates, prefix_gates
 from supernet.model import Supernet
-from supernet.sampling import closeness_of
 from supernet.train import Recipe, Run, Sampler, share_gradients, steps_of, train_steps
 
 STATE_FILE = "run.pt"
@@ -225,17 +225,12 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
 
 
 def _find_neighbours(run: Run, setup: Setup, assembler: Assembler) -> None:
-    """Tell the assembler which classes are close: those of a group, or those that the full net confuses."""
-    if setup.data.groups:
-        assembler.closeness.copy_(torch.from_numpy(closeness_of(setup.data.groups)))
-        return
     calibration, images = (
         split.balanced(NEIGHBOUR_IMAGES, seed=setup.recipe.seed + 1)
         for split in (setup.data.train, setup.data.val)
     )
-    logits = logits_of(run.average, full_gates(setup.architecture), calibration, images)
-    confusion = pair_confusion(torch.from_numpy(logits), torch.from_numpy(images.labels))
-    assembler.closeness.copy_(confusion + confusion.T)
+    found = neighbours(run.average, setup.data.groups, calibration, images)
+    assembler.closeness.copy_(torch.from_numpy(found))
 
 
 def _start_assembler(run: Run, setup: Setup, assembler: Assembler, profile: Profile, rank: int) -> None:

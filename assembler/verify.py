@@ -1,11 +1,11 @@
 """Verification: the file computes what the supernet computes, and how often it is right."""
 
 import numpy as np
-import onnxruntime
 import torch
 
 from assembler.candidate import Candidate, run_all
 from assembler.errors import VerificationFailed
+from assembler.session import single_threaded
 from supernet.data import Split
 from supernet.evaluate import as_batch
 from supernet.model import Supernet
@@ -24,10 +24,7 @@ def verify(content: bytes, candidate: Candidate, supernet: Supernet, images: Spl
     Raises:
         VerificationFailed: an output differs by more than 1e-4, or is not a number.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    scores = run_all(session, images.images)
+    scores = run_all(single_threaded(content), images.images)
     answer, few = scores[:COMPARED_IMAGES], images.images[:COMPARED_IMAGES]
     device = supernet.mean.device
     known = supernet.features(as_batch(few, device), candidate.gates, candidate.statistics)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 
 from assembler.artifact import Assembly
@@ -26,14 +25,16 @@ from assembler.assemble import assemble
 from assembler.device import Profile
 from assembler.errors import Infeasible
 from assembler.measure import ensure_profile, measure_model
+from assembler.neighbours import neighbours
 from assembler.propose import Estimator, least_cost
 from assembler.scenario import Scenario
+from assembler.session import single_threaded
 from benchmarks.machine import describe_machine
 from benchmarks.report import report
-from benchmarks.rivals import Rivals, Shape
+from benchmarks.rivals import Rivals
 from benchmarks.scratch import FOLDER
 from benchmarks.shapes import asking, dense_ms, measured_ms
-from benchmarks.tasks import COUNTS, class_sets, elsewhere, is_cluster, neighbours
+from benchmarks.tasks import COUNTS, class_sets, elsewhere, is_cluster
 from service.zoo import shipped_zoo
 from supernet.checkpoint import load_checkpoint
 from supernet.data import DataSet, load_data
@@ -43,6 +44,7 @@ from supernet.train import Recipe
 BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.4)
 BOUND_SETS = 20
 OTHER_SETS = 20
+NEIGHBOUR_IMAGES = 40
 RESULTS = Path(__file__).parent / "results"
 SEED = Recipe().seed
 
@@ -80,7 +82,7 @@ def main() -> None:
         "recipe_from_scratch": yardstick["recipe"],
         "dense_ms": round(dense_ms(estimator, profile), 4),
         "rows": rows,
-        "dense": bench.dense_rows,
+        "dense": bench.dense(options.sets),
         "bound": bench.bound(BOUND_SETS),
         "other": bench.other(OTHER_SETS, load_data(options.unseen) if options.unseen else None),
         "unverified_s": bench.unverified(),
@@ -104,8 +106,10 @@ class Bench:
         self.data, self.estimator, self.profile = rivals.data, rivals.estimator, rivals.profile
         self.checkpoint = rivals.checkpoint
         self.networks = networks
-        self.closeness = neighbours(self.checkpoint, self.data)
-        self.dense_rows: list[dict[str, Any]] = []
+        calibration = self.checkpoint.calibration.balanced(NEIGHBOUR_IMAGES, SEED)
+        self.closeness = neighbours(
+            self.checkpoint.supernet, self.data.groups, calibration, self.checkpoint.validation
+        )
 
     def run(self, number: int) -> list[dict[str, Any]]:
         """Compare at every class set and budget; measure every model again when all are made."""
@@ -115,7 +119,6 @@ class Bench:
         for count in (*COUNTS, len(self.data.classes)):
             sets = class_sets(self.closeness, count, number)
             for index, classes in enumerate(sets):
-                self.dense_rows.append({"classes": classes, **self.rivals.dense(classes)})
                 cells = [(budget, planned.get((classes, budget))) for budget in BUDGETS]
                 for budget, network in cells:
                     wrong = elsewhere(sets, index)
@@ -135,6 +138,12 @@ class Bench:
                 again = measure_model(content, image, threads=self.profile.threads).latency_ms
                 row["measured_again_ms"] = round(again, 4)
         return rows
+
+    def dense(self, number: int) -> list[dict[str, Any]]:
+        """Return the accuracy of the dense net on every class set."""
+        counts = (*COUNTS, len(self.data.classes))
+        sets = [classes for count in counts for classes in class_sets(self.closeness, count, number)]
+        return [{"classes": classes, **self.rivals.dense(classes)} for classes in sets]
 
     def compared(
         self,
@@ -162,7 +171,6 @@ class Bench:
             return {**row, "made": False}, b""
         assert assembly.measured is not None
         gates = gates_of(assembly, self.checkpoint.card.architecture.input.height)
-        shape_made = Shape(gates.counts, gates.side)
         row |= {
             "made": True,
             "took_s": round(took, 3),
@@ -175,9 +183,9 @@ class Bench:
             "predicted_accuracy": round(assembly.predicted.accuracy, 4),
             "validation_accuracy": round(assembly.measured.accuracy, 4),
             "generated": round(self.tested(assembly.content, classes), 4),
-            "gates": self.rivals.gates_for(classes, 1.0, shape_made).active,
+            "gates": self.rivals.gates_for(classes, 1.0, gates).active,
         }
-        return row | self.rivals.at(classes, shape_made, wrong), assembly.content
+        return row | self.rivals.at(classes, gates, wrong), assembly.content
 
     def generated(self, scenario: Scenario) -> tuple[Assembly | None, float]:
         """Return the Assembly of a scenario, None where it ends infeasible, and the seconds it took."""
@@ -191,10 +199,7 @@ class Bench:
 
     def scores(self, content: bytes, images: np.ndarray) -> np.ndarray:
         """Return what a model file says of images, N x outputs."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        found: np.ndarray = session.run(None, {"image": images.astype(np.float32)})[0]
+        found: np.ndarray = single_threaded(content).run(None, {"image": images.astype(np.float32)})[0]
         return found
 
     def tested(self, content: bytes, classes: tuple[int, ...]) -> float:

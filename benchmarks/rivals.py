@@ -5,15 +5,12 @@ model has; without it the head keeps the supernet's rows.
 Legend: K classes of the supernet, M modules of all blocks together, L blocks.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from assembler.candidate import Cut, cut, head_accuracy, refitted, run_all
-from assembler.cost import macs
+from assembler.candidate import cut, head_accuracy, most_images, refitted, run_all
 from assembler.device import Profile
 from assembler.images import TaskImages, task_images
 from assembler.propose import Estimator
@@ -29,14 +26,6 @@ from supernet.task import Kind, Task
 SALIENCY_IMAGES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """How many modules of each block are on, and the side that the image is shrunk to."""
-
-    counts: tuple[int, ...]
-    side: int | None
-
-
 class Rivals:
     """Rivals of one checkpoint on one device."""
 
@@ -47,50 +36,48 @@ class Rivals:
         self.data = data
         self._saliency = full_saliency(checkpoint)
 
-    def images(self, classes: tuple[int, ...]) -> TaskImages:
-        """Return the stored images of a task."""
-        return task_images(
-            self._task(classes), self.data.classes, self.checkpoint.calibration, self.checkpoint.validation
-        )
-
     def test_images(self, classes: tuple[int, ...]) -> Split:
         """Return the test images of a task, labelled by the place of their class in it."""
         return self.data.test.of_classes(list(classes))
 
     def dense(self, classes: tuple[int, ...]) -> dict[str, float]:
         """Return the accuracy of the dense net, restricted to a task."""
-        return self._accuracies("dense", classes, full_gates(self.checkpoint.card.architecture))
+        plain, refit = self._accuracies(
+            classes, self._images(classes), full_gates(self.checkpoint.card.architecture)
+        )
+        return {"dense": plain, "dense_refit": refit}
 
-    def at(self, classes: tuple[int, ...], shape: Shape, wrong: tuple[int, ...]) -> dict[str, float]:
+    def at(self, classes: tuple[int, ...], shape: Gates, wrong: tuple[int, ...]) -> dict[str, float]:
         """Return the accuracies of all rivals that have the latency of a shape.
 
         Args:
             classes: of the task.
-            shape: of the generated model.
+            shape: gates of the generated model, of which only the counts and the side count.
             wrong: another task, whose gates are tried on this one.
         """
-        everything = tuple(range(len(self.data.classes)))
-        agnostic, right, wrong_gates = (
-            self.gates_for(task, weight, shape)
-            for task, weight in ((everything, 0.0), (classes, PORTFOLIO[-1]), (wrong, PORTFOLIO[-1]))
-        )
-        found = self._accuracies("agnostic", classes, agnostic)
-        found |= {"right_gates": self._accuracies("", classes, right)["_refit"]}
-        found |= {"wrong_gates": self._accuracies("", classes, wrong_gates)["_refit"]}
-        found |= {"overlap_with_wrong": right.overlap(wrong_gates)}
+        images, everything = self._images(classes), tuple(range(len(self.data.classes)))
+        right, wrong_gates = (self.gates_for(task, PORTFOLIO[-1], shape) for task in (classes, wrong))
+        plain, refit = self._accuracies(classes, images, self.gates_for(everything, 0.0, shape))
+        found = {
+            "agnostic": plain,
+            "agnostic_refit": refit,
+            "right_gates": self._accuracies(classes, images, right)[1],
+            "wrong_gates": self._accuracies(classes, images, wrong_gates)[1],
+            "overlap_with_wrong": right.overlap(wrong_gates),
+        }
         if (pruned := self.pruned(classes, shape)) is not None:
-            found |= {"pruned": self._accuracies("", classes, pruned)[""]}
+            found["pruned"] = self._accuracies(classes, images, pruned)[0]
         if (uniform := self.uniform(shape)) is not None:
-            found |= {"uniform_refit": self._accuracies("", classes, uniform)["_refit"]}
+            found["uniform_refit"] = self._accuracies(classes, images, uniform)[1]
         return found
 
-    def gates_for(self, task: tuple[int, ...], weight: float, shape: Shape) -> Gates:
+    def gates_for(self, task: tuple[int, ...], weight: float, shape: Gates) -> Gates:
         """Return the modules that the assembler chooses for a task within a shape."""
         names = [self.data.classes[c] for c in task]
         (values,) = self.estimator.utilities(names, self._budget(shape), (weight,))
         return Gates(most_useful(values, shape.counts).active, shape.side)
 
-    def pruned(self, classes: tuple[int, ...], shape: Shape) -> Gates | None:
+    def pruned(self, classes: tuple[int, ...], shape: Gates) -> Gates | None:
         """Return the modules of most saliency for a task in the dense net, within the latency of a shape."""
         modules = self.checkpoint.card.architecture.modules
         values = np.split(self._saliency[list(classes)].sum(axis=0), np.cumsum(modules)[:-1])
@@ -99,7 +86,7 @@ class Rivals:
         found = search(values, architecture, profile, caps, len(classes))
         return None if found is None else Gates(found.active, shape.side)
 
-    def uniform(self, shape: Shape) -> Gates | None:
+    def uniform(self, shape: Gates) -> Gates | None:
         """Return the first modules of every block, the same share of each, as many as the latency of a shape allows."""
         latency, modules = self.profile.latency_at(shape.side), self.checkpoint.card.architecture.modules
         allowed = latency.predict_ms(shape.counts) * (1 + 1e-9)
@@ -107,7 +94,7 @@ class Rivals:
         within = [counts for counts in shares if latency.predict_ms(counts) <= allowed]
         return prefix_gates(within[-1], shape.side) if within else None
 
-    def _budget(self, shape: Shape) -> float:
+    def _budget(self, shape: Gates) -> float:
         latency, nothing = self.profile.latency_at(shape.side), (0,) * len(shape.counts)
         least, most = (
             latency.predict_ms(nothing),
@@ -115,19 +102,21 @@ class Rivals:
         )
         return (latency.predict_ms(shape.counts) - least) / (most - least)
 
-    def _accuracies(self, name: str, classes: tuple[int, ...], gates: Gates) -> dict[str, float]:
-        images, test = self.images(classes), self.test_images(classes)
-        found: Cut = cut(gates, self.checkpoint.supernet, images)
-        seen = self.checkpoint.card.architecture.at(gates.side)
-        most = max(400, int(8e9 / macs(seen, gates.counts, len(classes))))
-        known = run_all(found.session, test.images)
-        return {
-            f"{name}{suffix}": round(head_accuracy(known, test.labels, subnet), 4)
-            for suffix, subnet in (("", found.subnet), ("_refit", refitted(found, images, most)))
-        }
+    def _images(self, classes: tuple[int, ...]) -> TaskImages:
+        names = tuple(self.data.classes[c] for c in classes)
+        task = Task(kind=Kind.CLASSIFICATION, classes=names)
+        return task_images(task, self.data.classes, self.checkpoint.calibration, self.checkpoint.validation)
 
-    def _task(self, classes: tuple[int, ...]) -> Task:
-        return Task(kind=Kind.CLASSIFICATION, classes=tuple(self.data.classes[c] for c in classes))
+    def _accuracies(self, classes: tuple[int, ...], images: TaskImages, gates: Gates) -> tuple[float, float]:
+        """Return the accuracy with the supernet's head, and with one fitted for the task."""
+        test, found = self.test_images(classes), cut(gates, self.checkpoint.supernet, images)
+        most = most_images(self.checkpoint.card.architecture, gates, len(classes))
+        known = run_all(found.session, test.images)
+        plain, refit = (
+            round(head_accuracy(known, test.labels, subnet), 4)
+            for subnet in (found.subnet, refitted(found, images, most))
+        )
+        return plain, refit
 
 
 def full_saliency(checkpoint: Checkpoint) -> npt.NDArray[np.float64]:

@@ -24,9 +24,10 @@ from torch import nn
 
 from assembler.device import Profile
 from assembler.measure import ensure_profile
+from assembler.neighbours import neighbours
 from assembler.propose import Estimator
 from benchmarks.shapes import shape_within
-from benchmarks.tasks import class_sets, is_cluster, neighbours
+from benchmarks.tasks import class_sets, is_cluster
 from service.zoo import shipped_zoo
 from supernet.card import Architecture, load_card
 from supernet.checkpoint import load_checkpoint
@@ -102,7 +103,9 @@ def planned(known: dict[str, Any], supernet: str, data: DataSet, datasets: Path)
     with tempfile.TemporaryDirectory() as kept:
         *_, profile = ensure_profile(checkpoint.card, Path(kept))
     assert isinstance(profile, Profile)
-    close = neighbours(checkpoint, data)
+    close = neighbours(
+        checkpoint.supernet, data.groups, checkpoint.calibration.balanced(40, 0), checkpoint.validation
+    )
     sets = {count: class_sets(close, count, number) for count, number in SETS.items()}
     networks = [row for row in known["networks"] if row["accuracy"] is not None]
     there = {(tuple(row["classes"]), row["budget"]) for row in networks}

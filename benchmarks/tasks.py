@@ -6,36 +6,14 @@ Legend: K classes of the supernet.
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from assembler.model import pair_confusion
-from supernet.checkpoint import Checkpoint
-from supernet.data import DataSet
-from supernet.evaluate import logits_of
-from supernet.gates import full_gates
-from supernet.sampling import LARGEST_HELD_OUT, Closeness, closeness_of, clustered, held_out
+from supernet.sampling import LARGEST_HELD_OUT, Closeness, clustered, held_out
 
 COUNTS = (2, 3, 5, 8)
 SETS = 20
 TRIES = 2000
 # After so many tries in vain, classes that are not close may count as much as some that are.
 PATIENCE = 50
-
-
-def neighbours(checkpoint: Checkpoint, data: DataSet) -> Closeness:
-    """Return how close classes are: those of a group, or else those that the dense net confuses, K x K."""
-    if data.groups:
-        return closeness_of(data.groups)
-    logits = logits_of(
-        checkpoint.supernet,
-        full_gates(checkpoint.card.architecture),
-        checkpoint.calibration.balanced(40, 0),
-        checkpoint.validation,
-    )
-    confusion = pair_confusion(
-        torch.from_numpy(logits), torch.from_numpy(checkpoint.validation.labels)
-    ).numpy()
-    return np.asarray(confusion + confusion.T, np.float32)
 
 
 def class_sets(closeness: Closeness, count: int, sets: int = SETS, seed: int = 0) -> list[tuple[int, ...]]:

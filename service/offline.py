@@ -69,7 +69,6 @@ def train(
     """Train a supernet and its assembler; a run that was stopped is continued."""
     import torch
 
-    from assembler.pieces import TRAINING
     from assembler.publish import Publication, named_per_class, publish, stored_per_class
     from assembler.train import STATE_FILE, Setup
     from assembler.train import train as run_training
@@ -96,21 +95,22 @@ def train(
         design = small_design(channels=found_channels, side_px=height, sides=tuple(sides or ()))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--sides") from error
-    if unknown := sorted(set(without or ()) - TRAINING.keys()):
-        raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(TRAINING)}", param_hint="--without")
-    setup = Setup(
-        architecture=design,
-        data=images,
-        work=work or Path("runs") / out.name,
-        recipe=Recipe(
-            epochs=epochs, batch=batch, seed=seed, augmentation=Augmentation(shift_px, flip, erase)
-        ),
-        processes=1 if chosen == "cuda" else processes,
-        device=chosen,
-        pairs=pairs,
-        without=frozenset(without or ()),
-        per_class=stored_per_class(images) if store_images else named_per_class(len(images.classes)),
-    )
+    try:
+        setup = Setup(
+            architecture=design,
+            data=images,
+            work=work or Path("runs") / out.name,
+            recipe=Recipe(
+                epochs=epochs, batch=batch, seed=seed, augmentation=Augmentation(shift_px, flip, erase)
+            ),
+            processes=1 if chosen == "cuda" else processes,
+            device=chosen,
+            pairs=pairs,
+            without=frozenset(without or ()),
+            per_class=stored_per_class(images) if store_images else named_per_class(len(images.classes)),
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--without") from error
     if (setup.work / STATE_FILE).exists():
         print(f"continuing the run in {setup.work}; remove that folder to start anew")
     trained = _with_progress(run_training(setup))

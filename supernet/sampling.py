@@ -5,6 +5,7 @@ Legend: K classes of the supernet.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ def held_out(classes: Sequence[int]) -> bool:
     return (mixed * 48_271 % 2_147_483_647) % 4 == 0
 
 
+@lru_cache
 def kept_apart(classes: int) -> tuple[tuple[int, int], ...]:
     """Return pairs of classes of which no sampled class set but that of all K holds both; no class is in two.
 
@@ -115,7 +117,7 @@ def unseen_task(
             chosen = clustered(draw, closeness, size)
         else:
             chosen = tuple(sorted(int(c) for c in draw.choice(classes, size, replace=False)))
-        if held_out(chosen) or any(chosen.count(a) and chosen.count(b) for a, b in kept_apart(classes)):
+        if held_out(chosen) or any(set(pair) <= set(chosen) for pair in kept_apart(classes)):
             break
     return chosen
 

@@ -7,15 +7,16 @@ import pytest
 
 from assembler.nominal import nominal_profile
 from assembler.propose import Estimator
-from benchmarks.rivals import Rivals, Shape, full_saliency
+from benchmarks.rivals import Rivals, full_saliency
 from supernet.checkpoint import load_checkpoint
 from supernet.data import DataSet
+from supernet.gates import Gates, prefix_gates
 from tests.shapes import SMALL
 from tests.small import CLASSES, small_checkpoint, small_images, small_supernet
 
 PROFILE = nominal_profile(SMALL)
 DATA = DataSet("stripes", CLASSES, small_images(20, 1), small_images(20, 2), small_images(10, 3))
-SHAPES = [Shape((1, 2, 1), None), Shape((0, 1, 2), 12), Shape((3, 4, 4), None)]
+SHAPES = [prefix_gates((1, 2, 1)), prefix_gates((0, 1, 2), 12), prefix_gates((3, 4, 4))]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def rivals(tmp_path_factory: pytest.TempPathFactory) -> Rivals:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rivals_are_no_slower_than_the_model(rivals: Rivals, shape: Shape) -> None:
+def test_rivals_are_no_slower_than_the_model(rivals: Rivals, shape: Gates) -> None:
     allowed = PROFILE.latency_at(shape.side).predict_ms(shape.counts) * (1 + 1e-6)
     for gates in (rivals.pruned((0, 3), shape), rivals.uniform(shape), rivals.gates_for((0, 3), 1.0, shape)):
         assert gates is not None
