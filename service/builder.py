@@ -16,7 +16,7 @@ from assembler.scenario import Scenario
 from service.catalog import Catalog
 from service.errors import Refused, SettingInvalid
 from service.settings import Settings
-from service.zoo import Member, find_members, shipped_zoo
+from service.zoo import Member, find_members, shipped_zoo, usable
 from supernet.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -62,8 +62,10 @@ def load_builder(settings: Settings) -> LocalBuilder:
     catalog = Catalog(settings.data_dir, members)
     device = _torch_device(settings.torch_device)
     torch.set_num_threads(1)  # candidates are cut on threads of their own, see assembler/candidate.py
-    checkpoints = {one.card.name: load_checkpoint(one.folder, device, settings.datasets) for one in members}
-    for one in members:
+    checkpoints = {
+        one.card.name: load_checkpoint(one.folder, device, settings.datasets) for one in usable(members)
+    }
+    for one in usable(members):
         for target in DEVICES:
             if target.measured_here:
                 _measure(one, target, settings)

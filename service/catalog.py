@@ -15,7 +15,7 @@ from assembler.manifest import toolchain
 from assembler.propose import Estimator
 from assembler.scenario import Scenario, did_you_mean, resolve, scenario_digest
 from service.errors import Refused
-from service.zoo import Member
+from service.zoo import Member, usable
 from supernet.card import Card
 from supernet.errors import CheckpointDamaged
 from supernet.gates import full_gates
@@ -29,7 +29,8 @@ class Catalog:
     """Supernets, devices, and the profiles that the worker measures; safe to share between threads."""
 
     def __init__(self, data_dir: Path, members: Sequence[Member]) -> None:
-        self.members = tuple(members)
+        self.members = usable(members)
+        self.left_out = tuple(member for member in members if member.lacks)
         self._data_dir = data_dir
         self._lock = threading.Lock()
         self._estimators: dict[str, Estimator] = {}
@@ -63,10 +64,30 @@ class Catalog:
         """Return the Card a scenario is cut out of.
 
         Raises:
-            ScenarioInvalid: as ``resolve`` says, and ``unknown-device``.
+            ScenarioInvalid: as ``resolve`` says, and ``unknown-device``. Where a supernet that is left out would
+                do, the detail says what it lacks.
         """
         self.device(scenario.device, pointer="/device")
-        return resolve(scenario, [member.card for member in self.members])
+        try:
+            return resolve(scenario, [member.card for member in self.members])
+        except ScenarioInvalid as error:
+            raise self._lacking(scenario) or error from None
+
+    def _lacking(self, scenario: Scenario) -> ScenarioInvalid | None:
+        """Return what a scenario is refused with that a supernet which is left out could answer, None if none could."""
+        if not self.left_out:
+            return None
+        try:
+            found = resolve(scenario, [member.card for member in self.left_out])
+        except ScenarioInvalid:
+            return None
+        (lacks,) = (member.lacks for member in self.left_out if member.card is found)
+        where, code = (
+            ("/task/classes", "unknown-class")
+            if scenario.supernet is None
+            else ("/supernet", "scenario-invalid")
+        )
+        return ScenarioInvalid(code, lacks, (FieldProblem(where, code, lacks),))
 
     def device(self, name: str, *, pointer: str = "") -> Device:
         """Return a device.

@@ -14,6 +14,7 @@ from service.schemas import (
     DevicesView,
     DeviceView,
     InputView,
+    LeftOutView,
     SupernetsView,
     SupernetView,
     TasksView,
@@ -32,7 +33,10 @@ async def list_supernets(request: Request) -> Response:
     catalog: Catalog = request.app.state.house.catalog
     device = catalog.device(request.query_params.get("device", "local"), pointer="/device")
     found = await run_in_threadpool(lambda: [_view_supernet(catalog, one, device) for one in catalog.members])
-    return json_response(SupernetsView(supernets=found))
+    left_out = [
+        LeftOutView(name=one.card.name, kind=one.card.kind.value, lacks=one.lacks) for one in catalog.left_out
+    ]
+    return json_response(SupernetsView(supernets=found, left_out=left_out))
 
 
 @router.get("/tasks", response_model=TasksView)

@@ -135,11 +135,11 @@ def measure(data_dir: DataDir = None) -> int:
     from assembler.device import Profile, check_writable, save_profile
     from assembler.measure import measure_device
     from service.settings import read_settings
-    from service.zoo import find_members, shipped_zoo
+    from service.zoo import find_members, shipped_zoo, usable
 
     settings = read_settings(data_dir=data_dir)
     check_writable(settings.data_dir)
-    for member in find_members((shipped_zoo(), *settings.supernets), settings.datasets):
+    for member in usable(find_members((shipped_zoo(), *settings.supernets), settings.datasets)):
         for step in measure_device(member.card):
             if isinstance(step, Profile):
                 path = save_profile(step, settings.data_dir)

@@ -161,10 +161,19 @@ class SupernetView(View):
     card: dict[str, Any]
 
 
+class LeftOutView(View):
+    """A supernet that no model can be cut out of now, and what it lacks."""
+
+    name: str
+    kind: str
+    lacks: str
+
+
 class SupernetsView(View):
-    """All supernets."""
+    """All supernets, and those that are left out."""
 
     supernets: list[SupernetView]
+    left_out: list[LeftOutView]
 
 
 class TaskView(View):

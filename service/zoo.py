@@ -18,10 +18,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One checkpoint: its folder and its Card."""
+    """One checkpoint: its folder, its Card, and, if no model can be cut out of it now, why: a sentence."""
 
     folder: Path
     card: Card
+    lacks: str = ""
 
 
 def shipped_zoo() -> Path:
@@ -32,8 +33,8 @@ def shipped_zoo() -> Path:
 def find_members(folders: Iterable[Path], datasets: Path | None = None) -> tuple[Member, ...]:
     """Return all checkpoints, every file of them checked, by name.
 
-    A shipped one that takes its images from a data set that is not at hand is left out; with a warning in the log where
-    data sets are named.
+    A shipped one that takes its images from a data set that is not at hand says so in ``lacks``; with a warning in the
+    log where data sets are named.
 
     Args:
         folders: each a checkpoint or a folder of checkpoints.
@@ -47,28 +48,34 @@ def find_members(folders: Iterable[Path], datasets: Path | None = None) -> tuple
     found: dict[str, Member] = {}
     for folder in folders:
         for path in _checkpoints(folder):
-            member = Member(path, load_card(path))
-            if not _has_images(member, datasets):
-                continue
-            if member.card.name in found:
-                other = found[member.card.name].folder
-                raise SettingInvalid(f"two supernets are named {member.card.name}: in {other} and in {path}")
-            found[member.card.name] = member
+            card = load_card(path)
+            member = Member(path, card, _lacks(path, card, datasets))
+            other = found.get(card.name)
+            if other and not (other.lacks or member.lacks):
+                raise SettingInvalid(f"two supernets are named {card.name}: in {other.folder} and in {path}")
+            if other is None or other.lacks:
+                found[card.name] = member
     return tuple(found[name] for name in sorted(found))
 
 
-def _has_images(member: Member, datasets: Path | None) -> bool:
-    if NAMED_FILE not in member.card.files:
-        return True
+def usable(members: Iterable[Member]) -> tuple[Member, ...]:
+    """Return those that models can be cut out of."""
+    return tuple(member for member in members if not member.lacks)
+
+
+def _lacks(folder: Path, card: Card, datasets: Path | None) -> str:
+    if NAMED_FILE not in card.files:
+        return ""
     try:
-        data_at_hand(member.folder, load_named(member.folder), datasets)
+        data_at_hand(folder, load_named(folder), datasets)
     except DataMissing as missing:
-        if shipped_zoo() not in member.folder.parents:
+        if shipped_zoo() not in folder.parents:
             raise
         # Who names no data sets does not miss one.
         log.log(logging.INFO if datasets is None else logging.WARNING, "left out: %s", missing)
-        return False
-    return True
+        files = ", ".join(missing.files)
+        return f"supernet {card.name} takes its images from {files}: they belong in the folder that NNF_DATASETS names"
+    return ""
 
 
 def _checkpoints(folder: Path) -> Iterator[Path]:

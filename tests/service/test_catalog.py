@@ -134,3 +134,26 @@ def test_a_damaged_profile_that_was_never_whole_is_not_ready(
             ask()
         assert caught.value.code == "not-ready"
     assert catalog.faults() == ["local has a damaged profile for clothes"]
+
+
+@pytest.fixture
+def partly(tmp_path: Path, member: Member) -> Catalog:
+    """A catalogue with one supernet and another one that lacks its images."""
+    card = member.card.model_copy(update={"name": "animals", "classes": ("ant", "bee", "cow")})
+    return Catalog(tmp_path / "data", [member, Member(tmp_path / "animals", card, "animals lacks images")])
+
+
+def test_who_asks_for_classes_of_a_supernet_that_is_left_out_is_told_what_it_lacks(partly: Catalog) -> None:
+    with pytest.raises(ScenarioInvalid, match="animals lacks images") as caught:
+        partly.card(scenario(task={"kind": "classification", "classes": ["ant", "cow"]}))
+    assert caught.value.code == "unknown-class"
+    assert caught.value.problems[0].pointer == "/task/classes"
+    with pytest.raises(ScenarioInvalid, match="animals lacks images") as caught:
+        partly.card(scenario(task={"kind": "classification", "classes": ["ant", "cow"]}, supernet="animals"))
+    assert caught.value.problems[0].pointer == "/supernet"
+
+
+def test_classes_that_no_supernet_knows_are_unknown_though_one_is_left_out(partly: Catalog) -> None:
+    with pytest.raises(ScenarioInvalid, match="no supernet knows") as caught:
+        partly.card(scenario(task={"kind": "classification", "classes": ["ant", "bat"]}))
+    assert "lacks" not in str(caught.value)

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 from fastapi import FastAPI
 
 from assembler.device import save_profile
 from service.house import House
-from tests.service.making import BODY, ask, make_profile
+from service.zoo import Member
+from tests.service.making import BODY, ask, make_card, make_profile
 
 
 @pytest.mark.parametrize("path", ["/supernets", "/supernets?device=local"])
@@ -14,6 +17,16 @@ def test_a_supernet_says_what_it_recognises_and_is_fed(app: FastAPI, path: str) 
     assert supernet["input"] == {"channels": 1, "height": 16, "width": 16}
     assert supernet["dense"] == {"latency_ms": None, "memory_mb": None, "size_mb": None, "accuracy": 0.5}
     assert supernet["card"]["digest"].startswith("sha256:")
+
+
+def test_a_supernet_that_is_left_out_is_listed_with_what_it_lacks(app: FastAPI, tmp_path: Path) -> None:
+    assert ask(app, "GET", "/supernets").json()["left_out"] == []
+    app.state.house.catalog.left_out = (Member(tmp_path, make_card("animals"), "animals lacks images"),)
+    body = ask(app, "GET", "/supernets").json()
+    assert body["left_out"] == [
+        {"name": "animals", "kind": "classification", "lacks": "animals lacks images"}
+    ]
+    assert len(body["supernets"]) == 1
 
 
 def test_figures_on_an_unknown_device_are_refused(app: FastAPI) -> None:

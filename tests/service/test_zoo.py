@@ -5,7 +5,7 @@ import pytest
 
 from service import zoo
 from service.errors import SettingInvalid
-from service.zoo import find_members, shipped_zoo
+from service.zoo import find_members, shipped_zoo, usable
 from supernet import checkpoint
 from supernet.card import CARD_FILE, load_card
 from supernet.errors import CheckpointDamaged, DataMissing
@@ -84,7 +84,21 @@ def test_a_shipped_checkpoint_whose_images_are_not_at_hand_is_left_out(
     without_images(tmp_path / "zoo" / "clothes")
     write_member(tmp_path / "zoo" / "shoes", "shoes")
     monkeypatch.setattr(zoo, "shipped_zoo", lambda: tmp_path / "zoo")
-    assert [member.card.name for member in find_members([tmp_path / "zoo"])] == ["shoes"]
+    found = find_members([tmp_path / "zoo"])
+    assert [member.card.name for member in usable(found)] == ["shoes"]
+    assert "cifar10_train.npz" in found[0].lacks
     assert caplog.text == ""
-    assert len(find_members([tmp_path / "zoo"], tmp_path)) == 1
+    assert len(usable(find_members([tmp_path / "zoo"], tmp_path))) == 1
     assert "cifar10_train.npz" in caplog.text
+
+
+def test_ones_own_checkpoint_takes_the_place_of_a_shipped_one_that_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_images(tmp_path / "zoo" / "clothes")
+    own = write_member(tmp_path / "own" / "clothes", "clothes")
+    monkeypatch.setattr(zoo, "shipped_zoo", lambda: tmp_path / "zoo")
+    for folders in ([tmp_path / "zoo", tmp_path / "own"], [tmp_path / "own", tmp_path / "zoo"]):
+        (member,) = find_members(folders)
+        assert member.folder == own
+        assert not member.lacks
