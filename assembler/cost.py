@@ -7,14 +7,17 @@ no network is built. All figures only rise when a module is switched on.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from assembler.device import Profile
-from supernet.card import Architecture, Block
+from supernet.card import Activation, Architecture, Block
+from supernet.shapes import ConvShape, module_shapes, neck_shape, shortcut_shape, stem_shapes
 
 FLOAT_BYTES = 4
 # What the file holds besides weights, rounded up: a convolution is its node and two tensor headers.
 CONV_BYTES = 260
 ADD_BYTES = 70
+CLIP_BYTES = 160
 FRAME_BYTES = 500
 # Class names, input description and the like, as stored with every model; callers who know better say so.
 METADATA_BYTES = 1500
@@ -72,18 +75,12 @@ def peak_activation_bytes(architecture: Architecture, counts: Sequence[int]) -> 
 
 def macs(architecture: Architecture, counts: Sequence[int], classes: int) -> int:
     """Return the multiply-accumulates of one forward pass, batch 1."""
-    stem = architecture.stem
-    height, width = _stem_side(architecture)
-    total = height * width * stem.channels * architecture.input.channels * stem.kernel**2
+    total = sum(shape.macs for shape in (*stem_shapes(architecture), neck_shape(architecture)))
     if (whole := architecture.shrunk_from) is not None:
         side = architecture.input.height
         total += architecture.input.channels * side * whole * (whole + side)
     for block, count in zip(architecture.blocks, counts, strict=True):
-        hidden = count * architecture.module_channels
-        weights = hidden * (block.in_channels * block.kernel**2 + block.out_channels)
-        total += _out_pixels(block) * (weights + _shortcut_weights(block))
-    last = architecture.blocks[-1]
-    total += _out_pixels(last) * last.out_channels * architecture.neck_channels
+        total += sum(shape.macs for shape in _block_shapes(architecture, block, count))
     return total + classes * architecture.neck_channels
 
 
@@ -107,73 +104,65 @@ def activation_table(architecture: Architecture) -> tuple[tuple[int, ...], ...]:
 
 def fixed_bytes(architecture: Architecture, classes: int) -> int:
     """Return the bytes of all that is in every file: stem, neck, head and the frame around them."""
-    stem, last = architecture.stem, architecture.blocks[-1].out_channels
     names = FRAME_BYTES + (FLOAT_BYTES * architecture.input.channels + CONV_BYTES) * any(
         architecture.input.mean
     )
     head = FLOAT_BYTES * classes * (architecture.neck_channels + 1)
     whole, side = architecture.shrunk_from, architecture.input.height
     shrink = 0 if whole is None else 2 * (FLOAT_BYTES * whole * side + CONV_BYTES)
-    return (
-        names
-        + shrink
-        + _conv_bytes(stem.channels, architecture.input.channels, stem.kernel)
-        + _conv_bytes(architecture.neck_channels, last, 1)
-        + head
-    )
+    convolutions = (*stem_shapes(architecture), neck_shape(architecture))
+    return names + shrink + sum(_conv_bytes(shape) for shape in convolutions) + head
 
 
 def floor_activation_bytes(architecture: Architecture) -> int:
     """Return the peak of live bytes outside the blocks: at the stem or at the neck."""
-    image, stem, last = architecture.input, architecture.stem, architecture.blocks[-1]
-    height, width = _stem_side(architecture)
+    image, stem, neck = architecture.input, stem_shapes(architecture), neck_shape(architecture)
     copies = 2 if any(image.mean) else 1
     seen = image.channels * image.height * image.width
     if architecture.shrunk_from is None:
-        at_input, at_stem = 0, seen * copies + stem.channels * height * width
+        at_input, given = 0, seen * copies
     else:  # while rows are shrunk, and then, without the whole image, at the stem
         whole = architecture.shrunk_from
-        at_input = image.channels * whole * (whole * copies + image.height)
-        at_stem = seen + stem.channels * height * width
-    at_neck = _out_pixels(last) * (last.out_channels + architecture.neck_channels)
-    return FLOAT_BYTES * max(at_input, at_stem, at_neck)
+        at_input, given = image.channels * whole * (whole * copies + image.height), seen
+    tensors = (given, *(_out(shape) for shape in stem))
+    alive = [before + after for before, after in pairwise(tensors)]
+    at_neck = neck.in_channels * neck.height * neck.width + _out(neck)
+    return FLOAT_BYTES * max(at_input, at_neck, *alive)
 
 
-def _conv_bytes(out_channels: int, in_channels: int, kernel: int) -> int:
-    return FLOAT_BYTES * out_channels * (in_channels * kernel**2 + 1) + CONV_BYTES
+def _block_shapes(architecture: Architecture, block: Block, count: int) -> tuple[ConvShape, ...]:
+    shortcut = shortcut_shape(block)
+    path = module_shapes(architecture, block, block.hidden_channels(count))
+    return path if shortcut is None else (shortcut, *path)
+
+
+def _out(shape: ConvShape) -> int:
+    return shape.out_channels * shape.out_pixels
+
+
+def _conv_bytes(shape: ConvShape) -> int:
+    clip = 0 if shape.activation is not Activation.RELU6 else CLIP_BYTES
+    return FLOAT_BYTES * (shape.weights + shape.out_channels) + CONV_BYTES + clip
 
 
 def _block_bytes(architecture: Architecture, block: Block, count: int) -> int:
-    hidden = count * architecture.module_channels
-    total = 0 if block.identity else _conv_bytes(block.out_channels, block.in_channels, block.stride)
-    if count:
-        total += _conv_bytes(hidden, block.in_channels, block.kernel) + _conv_bytes(
-            block.out_channels, hidden, 1
-        )
-        total += ADD_BYTES
-    return total
+    shapes = _block_shapes(architecture, block, count)
+    added = block.hidden_channels(count) > 0 and (block.identity or shortcut_shape(block) is not None)
+    return sum(_conv_bytes(shape) for shape in shapes) + ADD_BYTES * added
 
 
 def _block_activations(architecture: Architecture, block: Block, count: int) -> int:
     given = block.in_channels * block.height * block.width
-    result = block.out_channels * _out_pixels(block)
-    hidden = count * architecture.module_channels * _out_pixels(block)
-    shortcut = 0 if block.identity else result
-    if not count:
-        return FLOAT_BYTES * (given + shortcut)
-    trunk = given if block.identity else shortcut
-    # While expanding, while projecting, while adding.
-    return FLOAT_BYTES * max(given + shortcut + hidden, trunk + hidden + result, trunk + 2 * result)
-
-
-def _shortcut_weights(block: Block) -> int:
-    return 0 if block.identity else block.out_channels * block.in_channels * block.stride**2
-
-
-def _stem_side(architecture: Architecture) -> tuple[int, int]:
-    first = architecture.blocks[0]
-    return first.height, first.width
-
-
-def _out_pixels(block: Block) -> int:
-    return (block.height // block.stride) * (block.width // block.stride)
+    shortcut = shortcut_shape(block)
+    path = module_shapes(architecture, block, block.hidden_channels(count))
+    kept = 0 if shortcut is None else _out(shortcut)
+    if not path:
+        return FLOAT_BYTES * (given + kept)
+    # The shortcut is computed first; an identity keeps what was given alive to the end.
+    trunk = given if block.identity else kept
+    result = _out(path[-1])
+    alive = [given + kept + _out(path[0])]
+    alive += [trunk + _out(before) + _out(after) for before, after in pairwise(path)]
+    if trunk:
+        alive.append(trunk + 2 * result)
+    return FLOAT_BYTES * max(alive)

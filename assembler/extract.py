@@ -1,15 +1,18 @@
 """Cut the Subnet of some Gates out of a supernet: slice, fold BatchNorm, keep the head's rows of the task.
 
-Legend: D channels out, C channels in, F features, K classes of the task.
+Legend: K classes of the task.
 """
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from assembler.subnet import Array, Conv, DenseBlock, Subnet
+from assembler.subnet import Array, Conv, DenseBlock, Subnet, with_shape
 from supernet.gates import Gates
-from supernet.layers import NORM_EPSILON, Moments, NormConv, Statistics
+from supernet.layers import Layer, Moments, Statistics
 from supernet.model import Supernet
 from supernet.shrink import shrink_matrix
 
@@ -18,17 +21,15 @@ def _array(tensor: Tensor) -> Array:
     return np.ascontiguousarray(tensor.detach().cpu().numpy(), np.float32)
 
 
-def _fold(
-    weight: Tensor, scale: Tensor, shift: Tensor, moments: Moments, stride: int, padding: int, relu: bool
-) -> Conv:
-    factor = scale / torch.sqrt(moments.variance + NORM_EPSILON)
-    folded = weight * factor[:, None, None, None]
-    return Conv(_array(folded), _array(shift - moments.mean * factor), stride, padding, relu)
-
-
-def _fold_conv(layer: NormConv, moments: Moments, relu: bool, weight: Tensor | None = None) -> Conv:
-    kernel = layer.weight if weight is None else weight
-    return _fold(kernel, layer.scale, layer.shift, moments, layer.stride, layer.padding, relu)
+def _fold(layer: Layer, moments: Iterator[Moments], epsilon: float) -> Conv:
+    weight = layer.weight
+    if layer.norm is None:
+        bias = torch.zeros(layer.shape.out_channels)
+    else:
+        (scale, shift), found = layer.norm, next(moments)
+        factor = scale / torch.sqrt(found.variance + epsilon)
+        weight, bias = weight * factor[:, None, None, None], shift - found.mean * factor
+    return with_shape(layer.shape, _array(weight), _array(bias))
 
 
 @torch.no_grad()
@@ -43,26 +44,16 @@ def extract(supernet: Supernet, gates: Gates, statistics: Statistics, rows: tupl
     """
     statistics.start()
     moments = iter(statistics.moments)
-    stem = _fold_conv(supernet.stem, next(moments), True, supernet.stem.weight / supernet.std)
+    epsilon = supernet.architecture.norm_epsilon
+    first, *more = (stem.layer for stem in supernet.stems)
+    from_pixels = replace(first, weight=first.weight / supernet.std)
+    stem = tuple(_fold(layer, moments, epsilon) for layer in (from_pixels, *more))
     blocks = []
     for block, active in zip(supernet.modular_blocks, gates.active, strict=True):
-        shortcut = None if block.shortcut is None else _fold_conv(block.shortcut, next(moments), False)
-        expand = project = None
-        if active:
-            kept = block.rows(active)
-            expand = _fold(
-                block.expand[kept],
-                block.scale[kept],
-                block.shift[kept],
-                next(moments),
-                block.stride,
-                block.padding,
-                True,
-            )
-            weight = _array(block.project[:, kept])
-            project = Conv(weight, np.zeros(len(weight), np.float32))
-        blocks.append(DenseBlock(shortcut, expand, project))
-    neck = _fold_conv(supernet.neck, next(moments), True)
+        shortcut = None if block.shortcut is None else _fold(block.shortcut.layer, moments, epsilon)
+        path = tuple(_fold(layer, moments, epsilon) for layer in block.layers(active))
+        blocks.append(DenseBlock(shortcut, path, block.trunk))
+    neck = _fold(supernet.neck.layer, moments, epsilon)
     head = supernet.head
     return Subnet(
         input_mean=supernet.architecture.input.mean,

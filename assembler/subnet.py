@@ -1,7 +1,7 @@
 """Subnet: the plain, dense network cut out by Gates, as NumPy arrays.
 
 Everything is folded: no gates, no BatchNorm, no normalisation but what the input asks for.
-Legend: C channels in, D channels out, H hidden channels, F features, K classes, k kernel side.
+Legend: C channels in, D channels out, F features, K classes, k kernel side.
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from supernet.card import Architecture
+from supernet.card import Activation, Architecture
+from supernet.shapes import ConvShape, module_shapes, neck_shape, shortcut_shape, stem_shapes
 from supernet.shrink import shrink_matrix
 
 Array = npt.NDArray[np.float32]
@@ -19,14 +20,16 @@ Array = npt.NDArray[np.float32]
 class Conv:
     """One convolution with bias.
 
-    ``weight`` D x C x k x k, ``bias`` D, float32; ``padding`` in pixels on all four sides.
+    ``weight`` D x C / groups x k x k, ``bias`` D, float32; ``padding`` in pixels, before and after on both axes;
+    ``activation`` follows.
     """
 
     weight: Array
     bias: Array
     stride: int = 1
-    padding: int = 0
-    relu: bool = False
+    padding: tuple[int, int] = (0, 0)
+    groups: int = 1
+    activation: Activation | None = None
 
     @property
     def parameters(self) -> int:
@@ -36,14 +39,14 @@ class Conv:
 
 @dataclass(frozen=True, slots=True)
 class DenseBlock:
-    """y = shortcut(x) + project(relu(expand(x))); ``expand`` and ``project`` are None when no module is on.
+    """y = shortcut(x) + path(x), ``path`` being convolutions one after the other, none when no module is on.
 
-    ``shortcut`` is None where the trunk passes through unchanged.
+    ``shortcut`` is None where the trunk passes through unchanged; without ``trunk`` y is the path alone.
     """
 
     shortcut: Conv | None
-    expand: Conv | None
-    project: Conv | None
+    path: tuple[Conv, ...]
+    trunk: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Subnet:
     """
 
     input_mean: tuple[float, ...]
-    stem: Conv
+    stem: tuple[Conv, ...]
     blocks: tuple[DenseBlock, ...]
     neck: Conv
     head_weight: Array
@@ -92,15 +95,20 @@ class Subnet:
     @property
     def convolutions(self) -> tuple[Conv, ...]:
         """All convolutions, in the order of the forward pass."""
-        found = [self.stem]
+        found = [*self.stem]
         for block in self.blocks:
-            found += [conv for conv in (block.shortcut, block.expand, block.project) if conv is not None]
+            found += [*(() if block.shortcut is None else (block.shortcut,)), *block.path]
         return (*found, self.neck)
 
     @property
     def parameters(self) -> int:
         """How many numbers it holds."""
         return sum(c.parameters for c in self.convolutions) + self.head_weight.size + self.head_bias.size
+
+
+def with_shape(shape: ConvShape, weight: Array, bias: Array) -> Conv:
+    """Return the convolution of a shape with some weights."""
+    return Conv(weight, bias, shape.stride, shape.padding, shape.groups, shape.activation)
 
 
 def random_subnet(
@@ -122,32 +130,27 @@ def random_subnet(
     """
     draw = np.random.default_rng(seed)
 
-    def conv(d: int, c: int, k: int, stride: int = 1, padding: int = 0, relu: bool = False) -> Conv:
-        weight = draw.normal(0.0, (2.0 / (c * k * k)) ** 0.5, (d, c, k, k)).astype(np.float32)
-        return Conv(weight, np.zeros(d, np.float32), stride, padding, relu)
+    def conv(shape: ConvShape) -> Conv:
+        deviation = (2.0 / (shape.weights / shape.out_channels)) ** 0.5
+        weight = draw.normal(0.0, deviation, shape.weight_shape).astype(np.float32)
+        return with_shape(shape, weight, np.zeros(shape.out_channels, np.float32))
 
-    stem, whole = architecture.stem, architecture.shrunk_from
-    blocks = []
+    blocks, whole = [], architecture.shrunk_from
     for block, count in zip(architecture.blocks, counts, strict=True):
-        hidden = count * architecture.module_channels
-        shortcut = (
-            None
-            if block.identity
-            else conv(block.out_channels, block.in_channels, block.stride, block.stride)
+        shortcut = shortcut_shape(block)
+        path = module_shapes(architecture, block, block.hidden_channels(count))
+        blocks.append(
+            DenseBlock(
+                shortcut=None if shortcut is None else conv(shortcut),
+                path=tuple(conv(shape) for shape in path),
+                trunk=block.identity or shortcut is not None,
+            )
         )
-        expand = project = None
-        if count:
-            expand = conv(hidden, block.in_channels, block.kernel, block.stride, block.kernel // 2, relu=True)
-            project = conv(block.out_channels, hidden, 1)
-        blocks.append(DenseBlock(shortcut, expand, project))
-    last = architecture.blocks[-1].out_channels
     return Subnet(
         input_mean=architecture.input.mean,
-        stem=conv(
-            stem.channels, architecture.input.channels, stem.kernel, stem.stride, stem.kernel // 2, relu=True
-        ),
+        stem=tuple(conv(shape) for shape in stem_shapes(architecture)),
         blocks=tuple(blocks),
-        neck=conv(architecture.neck_channels, last, 1, relu=True),
+        neck=conv(neck_shape(architecture)),
         head_weight=draw.normal(0, 0.05, (classes, architecture.neck_channels)).astype(np.float32),
         head_bias=np.zeros(classes, np.float32),
         shrink=None if whole is None else shrink_matrix(whole, architecture.input.height),

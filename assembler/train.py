@@ -80,7 +80,12 @@ class Setup:
     def fingerprint(self) -> str:
         """What must stay the same for a run to be continued: images, architecture, recipe; not its length."""
         recipe = asdict(self.recipe) | {"epochs": None}
-        facts = [self.architecture.model_dump(mode="json"), recipe, self.data.classes, self.data.groups]
+        facts = [
+            self.architecture.model_dump(mode="json", exclude_defaults=True),
+            recipe,
+            self.data.classes,
+            self.data.groups,
+        ]
         facts.append(sorted(self.without))
         digest = hashlib.sha256(json.dumps(facts).encode())
         for split in (self.data.train, self.data.val):

@@ -8,6 +8,7 @@ of the data set they are).
 
 import hashlib
 import json
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,20 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Activation(StrEnum):
+    """What follows a normalised convolution."""
+
+    RELU = "relu"
+    RELU6 = "relu6"
+
+
+class BlockKind(StrEnum):
+    """How a module computes: see ``Block``."""
+
+    FUSED = "fused"
+    INVERTED = "inverted"
+
+
 class ImageInput(Frozen):
     """What a model is fed: float32 B x channels x height x width, values 0..255."""
 
@@ -38,20 +53,23 @@ class ImageInput(Frozen):
 
 
 class Stem(Frozen):
-    """The first convolution, always on."""
+    """The first convolution, always on; perhaps followed by a depthwise one and a 1x1 one to ``separable`` channels."""
 
     channels: int = Field(ge=1)
     kernel: int = Field(ge=1)
     stride: int = Field(ge=1)
+    separable: int | None = Field(default=None, ge=1)
 
 
 class Block(Frozen):
     """One residual block: trunk + sum of its active modules.
 
-    A module expands ``in_channels`` to ``module_channels`` by a ``kernel`` x ``kernel`` convolution
-    with the block's stride, BatchNorm and ReLU, and projects to ``out_channels`` by a 1x1
-    convolution. The trunk is the identity, or, where the block has stride 2, a 2x2 convolution with
-    BatchNorm.
+    A ``fused`` module expands ``in_channels`` to ``module_channels`` by a ``kernel`` x ``kernel`` convolution
+    with the block's stride, BatchNorm and activation, and projects to ``out_channels`` by a 1x1 convolution. The trunk
+    is the identity, or, where sizes change, a convolution as wide as the stride with BatchNorm.
+    An ``inverted`` module expands by a 1x1 convolution, goes on with a depthwise one of the block's kernel and stride,
+    each with BatchNorm and activation, and projects; BatchNorm follows the sum of the modules. The trunk is the
+    identity, or, where sizes change, there is none: then ``always_channels`` hidden channels are on in any case.
     """
 
     name: str
@@ -63,11 +81,24 @@ class Block(Frozen):
     height: int = Field(ge=1, description="px, of the block's input")
     width: int = Field(ge=1, description="px, of the block's input")
     task_wise: bool = Field(default=False, description="whether its modules are chosen by class")
+    kind: BlockKind = BlockKind.FUSED
+    module_channels: int = Field(default=16, ge=1)
+    always_channels: int = Field(default=0, ge=0, description="hidden channels of no module, always on")
+
+    @model_validator(mode="after")
+    def _never_without_output(self) -> "Block":
+        if self.kind is BlockKind.INVERTED and not self.identity and not self.always_channels:
+            raise ValueError("an inverted block that changes sizes needs channels that are always on")
+        return self
 
     @property
     def identity(self) -> bool:
         """Whether the trunk passes through unchanged."""
         return self.stride == 1 and self.in_channels == self.out_channels
+
+    def hidden_channels(self, count: int) -> int:
+        """Return how many hidden channels it has with so many modules on."""
+        return self.always_channels + count * self.module_channels
 
 
 class Architecture(Frozen):
@@ -76,8 +107,13 @@ class Architecture(Frozen):
     input: ImageInput
     stem: Stem
     blocks: tuple[Block, ...] = Field(min_length=1)
-    module_channels: int = Field(default=16, ge=1)
     neck_channels: int = Field(ge=1)
+    activation: Activation = Activation.RELU
+    norm_epsilon: float = Field(default=1e-5, gt=0)
+    late_padding: bool = Field(
+        default=False,
+        description="whether convolutions with a stride are padded at the end only, where one side needs more",
+    )
     sides: tuple[int, ...] = Field(
         default=(), description="px, smaller squares that a model may shrink its image to, descending"
     )

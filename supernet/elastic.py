@@ -8,6 +8,7 @@ import numpy as np
 from supernet.card import Architecture
 from supernet.gates import Gates
 from supernet.sampling import Closeness, random_task
+from supernet.shapes import module_shapes
 from supernet.train import Sample, Sampler
 
 SMALLEST_SAMPLED = 0.03
@@ -15,12 +16,10 @@ SMALLEST_SAMPLED = 0.03
 
 def module_macs(architecture: Architecture) -> tuple[int, ...]:
     """Return the multiply-accumulates of one module of every block."""
-    found = []
-    for block in architecture.blocks:
-        pixels = (block.height // block.stride) * (block.width // block.stride)
-        weights = architecture.module_channels * (block.in_channels * block.kernel**2 + block.out_channels)
-        found.append(pixels * weights)
-    return tuple(found)
+    return tuple(
+        sum(shape.macs for shape in module_shapes(architecture, block, block.module_channels))
+        for block in architecture.blocks
+    )
 
 
 def random_budget(draw: np.random.Generator) -> float:

@@ -1,17 +1,16 @@
 """Layers whose modules are switched on by index; what is off is never computed.
 
-Legend: B images, C channels in, D channels out, H hidden channels (modules x channels of a module), k kernel side.
+Legend: B images, C channels in, D channels out, H hidden channels, k kernel side.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernet.card import Block
-
-NORM_EPSILON = 1e-5
+from supernet.card import Activation, Architecture, Block, BlockKind
+from supernet.shapes import ConvShape, module_shapes, shortcut_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,62 +49,120 @@ class Statistics:
         return self.moments[self._next - 1]
 
 
-def normalise(x: Tensor, weight: Tensor, bias: Tensor, statistics: Statistics | None) -> Tensor:
+def normalise(
+    x: Tensor, weight: Tensor, bias: Tensor, statistics: Statistics | None, epsilon: float
+) -> Tensor:
     """BatchNorm of x (B x C x height x width): by its own batch, or by the given statistics."""
     if statistics is None:
-        return F.batch_norm(x, None, None, weight, bias, training=True, eps=NORM_EPSILON)
+        return F.batch_norm(x, None, None, weight, bias, training=True, eps=epsilon)
     moments = statistics.take(x)
-    return F.batch_norm(x, moments.mean, moments.variance, weight, bias, training=False, eps=NORM_EPSILON)
+    return F.batch_norm(x, moments.mean, moments.variance, weight, bias, training=False, eps=epsilon)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A convolution as it is computed: its weight, its shape, scale and shift of the BatchNorm behind it, if any."""
+
+    weight: Tensor
+    shape: ConvShape
+    norm: tuple[Tensor, Tensor] | None
+
+    def __call__(self, x: Tensor, statistics: Statistics | None, epsilon: float) -> Tensor:
+        """B x C x height x width -> B x D x height / stride x width / stride."""
+        before, after = self.shape.padding
+        if before != after:
+            x = F.pad(x, (before, after, before, after))
+        padding = before if before == after else 0
+        y = F.conv2d(x, self.weight, None, self.shape.stride, padding, groups=self.shape.groups)
+        if self.norm is not None:
+            y = normalise(y, *self.norm, statistics, epsilon)
+        if self.shape.activation is None:
+            return y
+        return F.relu6(y) if self.shape.activation is Activation.RELU6 else F.relu(y)
 
 
 class NormConv(nn.Module):
-    """Convolution without bias, then BatchNorm, always on. Weight D x C x k x k."""
+    """Convolution without bias, then BatchNorm, perhaps an activation; always on. Weight D x C x k x k."""
 
-    def __init__(self, c: int, d: int, kernel: int, stride: int, padding: int) -> None:
+    def __init__(self, shape: ConvShape, epsilon: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(d, c, kernel, kernel))
+        self.shape = shape
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.empty(shape.weight_shape))
         nn.init.kaiming_normal_(self.weight, mode="fan_in", nonlinearity="relu")
-        self.scale = nn.Parameter(torch.ones(d))
-        self.shift = nn.Parameter(torch.zeros(d))
-        self.stride = stride
-        self.padding = padding
+        self.scale = nn.Parameter(torch.ones(shape.out_channels))
+        self.shift = nn.Parameter(torch.zeros(shape.out_channels))
+
+    @property
+    def layer(self) -> Layer:
+        """The same as a Layer."""
+        return Layer(self.weight, self.shape, (self.scale, self.shift))
 
     def forward(self, x: Tensor, statistics: Statistics | None) -> Tensor:
         """B x C x height x width -> B x D x height / stride x width / stride."""
-        y = F.conv2d(x, self.weight, None, self.stride, self.padding)
-        return normalise(y, self.scale, self.shift, statistics)
+        return self.layer(x, statistics, self.epsilon)
 
 
 class ModularBlock(nn.Module):
     """Trunk + sum of the active modules, see ``supernet.card.Block``.
 
-    Weights of all modules lie one after the other: ``expand`` H x C x k x k, ``scale`` and ``shift`` H,
-    ``project`` D x H x 1 x 1, started at zero so that a fresh block is its trunk.
+    Weights of all hidden channels lie one after the other, those that are always on first: ``expand`` H x C x k x k,
+    ``scale`` and ``shift`` H; ``project`` D x H x 1 x 1. Of inverted blocks, k is 1, and ``depth`` H x 1 x k x k,
+    ``depth_scale`` and ``depth_shift`` H, ``project_scale`` and ``project_shift`` D are there as well.
+    A fresh block is its trunk, where it has one.
     """
 
-    def __init__(self, block: Block, module_channels: int) -> None:
+    def __init__(self, architecture: Architecture, block: Block) -> None:
         super().__init__()
-        hidden = block.modules * module_channels
-        self.channels = module_channels
-        self.modules_count = block.modules
-        self.stride = block.stride
-        self.padding = block.kernel // 2
-        self.expand = nn.Parameter(torch.empty(hidden, block.in_channels, block.kernel, block.kernel))
+        self.architecture, self.block = architecture, block
+        self.epsilon = architecture.norm_epsilon
+        hidden = block.hidden_channels(block.modules)
+        expand, *_, project = module_shapes(architecture, block, hidden)
+        self.expand = nn.Parameter(torch.empty(expand.weight_shape))
         nn.init.kaiming_normal_(self.expand, mode="fan_in", nonlinearity="relu")
         self.scale = nn.Parameter(torch.ones(hidden))
         self.shift = nn.Parameter(torch.zeros(hidden))
-        self.project = nn.Parameter(torch.zeros(block.out_channels, hidden, 1, 1))
-        self.shortcut = (
-            None
-            if block.identity
-            else NormConv(block.in_channels, block.out_channels, block.stride, block.stride, 0)
-        )
+        self.project = nn.Parameter(torch.zeros(project.weight_shape))
+        shortcut = shortcut_shape(block)
+        self.shortcut = None if shortcut is None else NormConv(shortcut, self.epsilon)
+        self.inverted = block.kind is BlockKind.INVERTED
+        if self.inverted:
+            self.depth = nn.Parameter(torch.empty(hidden, 1, block.kernel, block.kernel))
+            nn.init.kaiming_normal_(self.depth, mode="fan_in", nonlinearity="relu")
+            self.depth_scale = nn.Parameter(torch.ones(hidden))
+            self.depth_shift = nn.Parameter(torch.zeros(hidden))
+            nn.init.kaiming_normal_(self.project, mode="fan_in", nonlinearity="linear")
+            first = torch.zeros if block.identity else torch.ones
+            self.project_scale = nn.Parameter(first(block.out_channels))
+            self.project_shift = nn.Parameter(torch.zeros(block.out_channels))
+
+    @property
+    def trunk(self) -> bool:
+        """Whether something is added to the modules' sum: its input, or the shortcut of it."""
+        return self.block.identity or self.shortcut is not None
 
     def rows(self, active: tuple[int, ...]) -> Tensor:
-        """Return the indices of the hidden channels of the active modules, ascending, int64."""
-        starts = torch.tensor(active, dtype=torch.int64, device=self.expand.device) * self.channels
-        steps = torch.arange(self.channels, device=self.expand.device)
-        return (starts[:, None] + steps[None, :]).reshape(-1)
+        """Return the indices of the hidden channels that are on with these modules, ascending, int64."""
+        always, width = self.block.always_channels, self.block.module_channels
+        starts = always + torch.tensor(active, dtype=torch.int64, device=self.expand.device) * width
+        steps = torch.arange(width, device=self.expand.device)
+        modules = (starts[:, None] + steps[None, :]).reshape(-1)
+        return torch.cat([torch.arange(always, device=self.expand.device), modules])
+
+    def layers(self, active: tuple[int, ...]) -> list[Layer]:
+        """Return the convolutions of the active modules, one after the other; none if nothing is on."""
+        hidden = self.block.hidden_channels(len(active))
+        shapes = module_shapes(self.architecture, self.block, hidden)
+        if not shapes:
+            return []
+        rows: Tensor | slice = slice(None) if len(active) == self.block.modules else self.rows(active)
+        expand, *depthwise, project = shapes
+        found = [Layer(self.expand[rows], expand, (self.scale[rows], self.shift[rows]))]
+        for shape in depthwise:
+            norm = (self.depth_scale[rows], self.depth_shift[rows])
+            found.append(Layer(self.depth[rows], shape, norm))
+        last = (self.project_scale, self.project_shift) if self.inverted else None
+        return [*found, Layer(self.project[:, rows], project, last)]
 
     def forward(
         self,
@@ -123,17 +180,16 @@ class ModularBlock(nn.Module):
             strength: factor of every active module, len(active) numbers; None means 1.
         """
         trunk = x if self.shortcut is None else self.shortcut(x, statistics)
-        if not active:
+        layers = self.layers(active)
+        if not layers:
             return trunk
-        weights: tuple[Tensor, Tensor, Tensor, Tensor]
-        if len(active) == self.modules_count:
-            weights = (self.expand, self.scale, self.shift, self.project)
-        else:
-            rows = self.rows(active)
-            weights = (self.expand[rows], self.scale[rows], self.shift[rows], self.project[:, rows])
-        expand, scale, shift, project = weights
-        hidden = F.conv2d(x, expand, None, self.stride, self.padding)
-        hidden = F.relu(normalise(hidden, scale, shift, statistics))
         if strength is not None:
-            project = project * strength.repeat_interleave(self.channels)[None, :, None, None]
-        return trunk + F.conv2d(hidden, project)
+            layers[-1] = replace(layers[-1], weight=layers[-1].weight * self._by_channel(strength))
+        for layer in layers:
+            x = layer(x, statistics, self.epsilon)
+        return trunk + x if self.trunk else x
+
+    def _by_channel(self, strength: Tensor) -> Tensor:
+        always = torch.ones(self.block.always_channels, device=strength.device)
+        each = strength.repeat_interleave(self.block.module_channels)
+        return torch.cat([always, each])[None, :, None, None]

@@ -7,11 +7,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from supernet.card import Architecture
 from supernet.gates import Gates
 from supernet.layers import ModularBlock, NormConv, Statistics
+from supernet.shapes import neck_shape, stem_shapes
 from supernet.shrink import shrink_matrix
 
 
@@ -27,15 +27,20 @@ class Supernet(nn.Module):
     def __init__(self, architecture: Architecture, classes: int) -> None:
         super().__init__()
         self.architecture = architecture
-        image, stem = architecture.input, architecture.stem
+        image, epsilon = architecture.input, architecture.norm_epsilon
         self.register_buffer("mean", torch.tensor(image.mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(image.std).reshape(1, -1, 1, 1), persistent=False)
-        self.stem = NormConv(image.channels, stem.channels, stem.kernel, stem.stride, stem.kernel // 2)
-        self.blocks = nn.ModuleList(
-            ModularBlock(block, architecture.module_channels) for block in architecture.blocks
-        )
-        self.neck = NormConv(architecture.blocks[-1].out_channels, architecture.neck_channels, 1, 1, 0)
+        first, *more = stem_shapes(architecture)
+        self.stem = NormConv(first, epsilon)
+        self.stem_more = nn.ModuleList(NormConv(shape, epsilon) for shape in more)
+        self.blocks = nn.ModuleList(ModularBlock(architecture, block) for block in architecture.blocks)
+        self.neck = NormConv(neck_shape(architecture), epsilon)
         self.head = nn.Linear(architecture.neck_channels, classes)
+
+    @property
+    def stems(self) -> list[NormConv]:
+        """The convolutions before the blocks."""
+        return [self.stem, *cast(list[NormConv], list(self.stem_more))]
 
     @property
     def modular_blocks(self) -> list[ModularBlock]:
@@ -59,14 +64,15 @@ class Supernet(nn.Module):
         """
         if statistics is not None:
             statistics.start()
-        x = (image - self.mean) / self.std
+        x: Tensor = (image - self.mean) / self.std
         if gates.side is not None:
             shrink = torch.from_numpy(shrink_matrix(x.shape[-1], gates.side).copy()).to(x.device)
             x = (shrink @ x @ shrink.T).contiguous(memory_format=torch.channels_last)
-        x = F.relu(self.stem(x, statistics))
+        for stem in self.stems:
+            x = stem(x, statistics)
         for index, (block, active) in enumerate(zip(self.modular_blocks, gates.active, strict=True)):
             x = block(x, active, statistics, None if strengths is None else strengths[index])
-        x = F.relu(self.neck(x, statistics))
+        x = self.neck(x, statistics)
         if statistics is not None:
             statistics.finish()
         return x.mean(dim=(2, 3))

@@ -1,6 +1,6 @@
-"""A small architecture that tests share; loads no torch."""
+"""Small architectures that tests share; loads no torch."""
 
-from supernet.card import Architecture, Block, ImageInput, Stem
+from supernet.card import Activation, Architecture, Block, BlockKind, ImageInput, Stem
 
 SMALL = Architecture(
     input=ImageInput(channels=1, height=16, width=16, mean=(20.0,), std=(100.0,)),
@@ -32,4 +32,25 @@ SMALL = Architecture(
     ),
     neck_channels=32,
     sides=(12, 8),
+)
+
+# With as many modules, but of inverted residuals, padded late.
+INVERTED = SMALL.model_copy(
+    update={
+        "stem": Stem(channels=24, kernel=3, stride=2, separable=16),
+        "blocks": tuple(
+            block.model_copy(
+                update={
+                    "kind": BlockKind.INVERTED,
+                    "kernel": 5 if block.name == "down" else 3,
+                    "always_channels": 0 if block.identity else 8,
+                }
+            )
+            for block in SMALL.blocks
+        ),
+        "activation": Activation.RELU6,
+        "norm_epsilon": 1e-3,
+        "late_padding": True,
+        "sides": (8,),
+    }
 )

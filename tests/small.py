@@ -25,6 +25,9 @@ def small_supernet(seed: int = 0, architecture: Architecture = SMALL) -> Superne
         torch.nn.init.normal_(block.project, 0.0, 0.1)
         torch.nn.init.uniform_(block.scale, 0.5, 1.5)
         torch.nn.init.normal_(block.shift, 0.0, 0.3)
+        if block.inverted:
+            torch.nn.init.uniform_(block.project_scale, 0.5, 1.5)
+            torch.nn.init.normal_(block.project_shift, 0.0, 0.3)
     return supernet
 
 

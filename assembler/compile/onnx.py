@@ -10,7 +10,7 @@ import numpy as np
 
 from assembler.compile.graph import Graph
 from assembler.subnet import Conv, DenseBlock, Subnet
-from supernet.card import ImageInput
+from supernet.card import Activation, ImageInput
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "scores"
@@ -36,7 +36,8 @@ def build(
     if subnet.shrink is not None:
         x = graph.node("MatMul", graph.weight(subnet.shrink, "shrink.rows"), x, output="shrunk_rows")
         x = graph.node("MatMul", x, graph.weight(subnet.shrink.T, "shrink.columns"), output="shrunk")
-    x = _conv(graph, x, subnet.stem, "stem")
+    for index, conv in enumerate(subnet.stem):
+        x = _conv(graph, x, conv, f"stem{index or ''}")
     for index, block in enumerate(subnet.blocks):
         x = _block(graph, x, block, f"block{index}")
     x = _conv(graph, x, subnet.neck, "neck")
@@ -58,14 +59,16 @@ def build(
 
 def _block(graph: Graph, x: str, block: DenseBlock, name: str) -> str:
     trunk = x if block.shortcut is None else _conv(graph, x, block.shortcut, f"{name}.shortcut")
-    if block.expand is None or block.project is None:
+    if not block.path:
         return trunk
-    hidden = _conv(graph, x, block.expand, f"{name}.expand")
-    return graph.node("Add", _conv(graph, hidden, block.project, f"{name}.project"), trunk, output=name)
+    for index, conv in enumerate(block.path):
+        x = _conv(graph, x, conv, f"{name}.conv{index}")
+    return graph.node("Add", x, trunk, output=name) if block.trunk else x
 
 
 def _conv(graph: Graph, x: str, conv: Conv, name: str) -> str:
     side = conv.weight.shape[-1]
+    before, after = conv.padding
     y = graph.node(
         "Conv",
         x,
@@ -74,6 +77,12 @@ def _conv(graph: Graph, x: str, conv: Conv, name: str) -> str:
         output=name,
         kernel_shape=[side, side],
         strides=[conv.stride, conv.stride],
-        pads=[conv.padding] * 4,
+        pads=[before, before, after, after],
+        **({"group": conv.groups} if conv.groups > 1 else {}),
     )
-    return graph.node("Relu", y, output=f"{name}.relu") if conv.relu else y
+    if conv.activation is None:
+        return y
+    if conv.activation is Activation.RELU:
+        return graph.node("Relu", y, output=f"{name}.relu")
+    bounds = (graph.weight(bound, f"{name}.{label}") for label, bound in (("least", 0.0), ("most", 6.0)))
+    return graph.node("Clip", y, *bounds, output=f"{name}.relu6")

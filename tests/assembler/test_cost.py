@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from assembler.compile.onnx import build
 from assembler.cost import cost_of, macs, merge_bytes, peak_activation_bytes, size_bytes
 from assembler.device import Profile
-from assembler.subnet import Subnet, random_subnet
-from supernet.card import Architecture, Block, ImageInput, Stem
+from assembler.subnet import Conv, Subnet, random_subnet
+from supernet.card import Activation, Architecture, Block, BlockKind, ImageInput, Stem
 
 
 def counts_of(architecture: Architecture) -> st.SearchStrategy[tuple[int, ...]]:
@@ -28,15 +28,28 @@ def architectures(draw: st.DrawFn) -> Architecture:
         stride = draw(st.sampled_from([1, 1, 2])) if side % 2 == 0 else 1
         grown = draw(st.sampled_from([channels, channels + 16]))
         sizes = {"in_channels": channels, "out_channels": grown, "height": side, "width": side}
-        kernel = draw(st.sampled_from([1, 3, 5]))
-        blocks.append(Block(name=str(index), modules=3, kernel=kernel, stride=stride, **sizes))
+        blocks.append(
+            Block(
+                name=str(index),
+                modules=3,
+                kernel=draw(st.sampled_from([1, 3, 5])),
+                stride=stride,
+                kind=draw(st.sampled_from(BlockKind)),
+                module_channels=draw(st.sampled_from([8, 16])),
+                always_channels=draw(st.sampled_from([8, 16])) if stride > 1 or grown > channels else 0,
+                **sizes,
+            )
+        )
         side, channels = side // stride, grown
     return Architecture(
         input=image,
-        stem=Stem(channels=blocks[0].in_channels, kernel=3, stride=2),
+        stem=Stem(channels=blocks[0].in_channels, kernel=3, stride=2)
+        if draw(st.booleans())
+        else Stem(channels=8, kernel=3, stride=2, separable=blocks[0].in_channels),
         blocks=tuple(blocks),
-        module_channels=draw(st.sampled_from([8, 16])),
         neck_channels=32,
+        activation=draw(st.sampled_from(Activation)),
+        late_padding=draw(st.booleans()),
     )
 
 
@@ -90,24 +103,26 @@ def test_activations_only_rise_with_modules(data: st.DataObject) -> None:
 def macs_of(subnet: Subnet, architecture: Architecture) -> int:
     """Count by walking the network itself."""
 
-    def conv(side: int, weight_shape: tuple[int, ...], stride: int, padding: int) -> tuple[int, int]:
-        out = (side + 2 * padding - weight_shape[-1]) // stride + 1
-        return out, out * out * reduce(lambda x, y: x * y, weight_shape)
+    def conv(side: int, one: Conv) -> tuple[int, int]:
+        out = (side + sum(one.padding) - one.weight.shape[-1]) // one.stride + 1
+        return out, out * out * reduce(lambda x, y: x * y, one.weight.shape)
 
-    stem = subnet.stem
-    side, total = conv(architecture.input.height, stem.weight.shape, stem.stride, stem.padding)
+    side, total = architecture.input.height, 0
+    for one in subnet.stem:
+        side, found = conv(side, one)
+        total += found
     for block in subnet.blocks:
         result = side
         if block.shortcut is not None:
-            result, found = conv(
-                side, block.shortcut.weight.shape, block.shortcut.stride, block.shortcut.padding
-            )
+            result, found = conv(side, block.shortcut)
             total += found
-        if block.expand is not None and block.project is not None:
-            result, found = conv(side, block.expand.weight.shape, block.expand.stride, block.expand.padding)
-            total += found + conv(result, block.project.weight.shape, 1, 0)[1]
+        if block.path:
+            result = side
+        for one in block.path:
+            result, found = conv(result, one)
+            total += found
         side = result
-    return total + conv(side, subnet.neck.weight.shape, 1, 0)[1] + subnet.head_weight.size
+    return total + conv(side, subnet.neck)[1] + subnet.head_weight.size
 
 
 @settings(max_examples=30, deadline=None)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from assembler.compile.onnx import build
 from assembler.extract import extract
+from supernet.card import Architecture
 from supernet.model import calibrate
-from tests.shapes import SMALL
+from tests.shapes import INVERTED, SMALL
 from tests.small import CLASSES, small_images, small_supernet
 from tests.supernet.test_gates import some_gates
 
@@ -17,9 +18,16 @@ IMAGES = small_images(4).images.astype(np.float32)
 
 
 @settings(max_examples=20)
-@given(some_gates, st.permutations(range(len(CLASSES))), st.integers(1, len(CLASSES)))
-def test_subnet_and_supernet_agree(gates: object, order: list[int], size: int) -> None:
-    supernet = small_supernet().to(memory_format=torch.channels_last)
+@given(
+    st.sampled_from([SMALL, INVERTED]),
+    some_gates,
+    st.permutations(range(len(CLASSES))),
+    st.integers(1, len(CLASSES)),
+)
+def test_subnet_and_supernet_agree(
+    architecture: Architecture, gates: object, order: list[int], size: int
+) -> None:
+    supernet = small_supernet(architecture=architecture).to(memory_format=torch.channels_last)
     rows = tuple(order[:size])
     batch = torch.from_numpy(IMAGES)
     statistics = calibrate(supernet, gates, batch[:12])  # type: ignore[arg-type]
@@ -37,10 +45,7 @@ def test_a_subnet_holds_only_what_is_on() -> None:
 
     gates = Gates(((1,), (), (0, 3)))
     subnet = extract(supernet, gates, calibrate(supernet, gates, torch.from_numpy(IMAGES)), (2, 0))
-    assert subnet.blocks[0].expand is not None
-    assert subnet.blocks[0].expand.weight.shape == (16, 16, 3, 3)
-    assert subnet.blocks[1].expand is None
+    shapes = [[conv.weight.shape for conv in block.path] for block in subnet.blocks]
+    assert shapes == [[(16, 16, 3, 3), (16, 16, 1, 1)], [], [(32, 32, 3, 3), (32, 32, 1, 1)]]
     assert subnet.blocks[1].shortcut is not None
-    assert subnet.blocks[2].project is not None
-    assert subnet.blocks[2].project.weight.shape == (32, 32, 1, 1)
     assert np.array_equal(subnet.head_weight, supernet.head.weight.detach().numpy()[[2, 0]])

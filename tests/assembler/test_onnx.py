@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from assembler.compile.onnx import FEATURES_NAME, build
 from assembler.subnet import Conv, Subnet, random_subnet
-from tests.shapes import SMALL
+from supernet.card import Activation, Architecture
+from tests.shapes import INVERTED, SMALL
 
 COUNTS = (2, 0, 3)
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 1, 16, 16)).astype(np.float32)
@@ -27,17 +28,21 @@ class Twin(nn.Module):
 
     def conv(self, x: Tensor, conv: Conv) -> Tensor:
         weight, bias = torch.from_numpy(conv.weight), torch.from_numpy(conv.bias)
-        y = nn.functional.conv2d(x, weight, bias, conv.stride, conv.padding)
-        return nn.functional.relu(y) if conv.relu else y
+        x = nn.functional.pad(x, (*conv.padding, *conv.padding))
+        y = nn.functional.conv2d(x, weight, bias, conv.stride, groups=conv.groups)
+        if conv.activation is None:
+            return y
+        return nn.functional.relu(y) if conv.activation is Activation.RELU else y.clamp(0, 6)
 
     def forward(self, image: Tensor) -> Tensor:
         x = image - torch.tensor(self.subnet.input_mean).reshape(1, -1, 1, 1)
-        x = self.conv(x, self.subnet.stem)
+        for conv in self.subnet.stem:
+            x = self.conv(x, conv)
         for block in self.subnet.blocks:
             trunk = x if block.shortcut is None else self.conv(x, block.shortcut)
-            if block.expand is not None and block.project is not None:
-                trunk = trunk + self.conv(self.conv(x, block.expand), block.project)
-            x = trunk
+            for conv in block.path:
+                x = self.conv(x, conv)
+            x = (trunk + x if block.trunk else x) if block.path else trunk
         x = self.conv(x, self.subnet.neck).mean(dim=(2, 3))
         logits = x @ torch.from_numpy(self.subnet.head_weight).T + torch.from_numpy(self.subnet.head_bias)
         return torch.softmax(logits, dim=1)
@@ -49,8 +54,9 @@ def scores(content: bytes) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_torchs_own_exporter_gives_the_same_answers() -> None:
-    subnet = random_subnet(SMALL, COUNTS, 4)
+@pytest.mark.parametrize("architecture", [SMALL, INVERTED])
+def test_torchs_own_exporter_gives_the_same_answers(architecture: Architecture) -> None:
+    subnet = random_subnet(architecture, COUNTS, 4)
     file = io.BytesIO()
     torch.onnx.export(Twin(subnet), (torch.from_numpy(IMAGES),), file, input_names=["image"], dynamo=False)
     np.testing.assert_allclose(scores(build(subnet, SMALL.input)), scores(file.getvalue()), atol=1e-5)

@@ -4,26 +4,31 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from supernet.card import Architecture
 from supernet.gates import Gates, full_gates
 from supernet.layers import Statistics
 from supernet.model import Supernet, calibrate
-from tests.shapes import SMALL
+from tests.shapes import INVERTED, SMALL
 from tests.small import CLASSES, small_images, small_supernet
 from tests.supernet.test_gates import some_gates
 
 IMAGES = torch.from_numpy(small_images(4).images).float()
 
 
+both_kinds = st.sampled_from([SMALL, INVERTED])
+
+
 @settings(deadline=None, max_examples=25)
-@given(some_gates)
-def test_a_module_that_is_off_does_not_matter(gates: Gates) -> None:
-    supernet = small_supernet()
+@given(both_kinds, some_gates)
+def test_a_module_that_is_off_does_not_matter(architecture: Architecture, gates: Gates) -> None:
+    supernet = small_supernet(architecture=architecture)
     with torch.no_grad():
         before = supernet(IMAGES, gates)
         for block, active in zip(supernet.modular_blocks, gates.active, strict=True):
-            off = [m for m in range(block.modules_count) if m not in active]
-            rows = block.rows(tuple(off))
+            off = [m for m in range(block.block.modules) if m not in active]
+            rows = block.rows(tuple(off))[block.block.always_channels :]
             block.expand[rows] = 1e3
             block.project[:, rows] = 1e3
         after = supernet(IMAGES, gates)
@@ -31,21 +36,24 @@ def test_a_module_that_is_off_does_not_matter(gates: Gates) -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(some_gates)
-def test_calibrated_statistics_give_what_the_batch_itself_gives(gates: Gates) -> None:
-    supernet = small_supernet()
+@given(both_kinds, some_gates)
+def test_calibrated_statistics_give_what_the_batch_itself_gives(
+    architecture: Architecture, gates: Gates
+) -> None:
+    supernet = small_supernet(architecture=architecture)
     with torch.no_grad():
         by_batch = supernet(IMAGES, gates)
         calibrated = supernet(IMAGES, gates, calibrate(supernet, gates, IMAGES))
     np.testing.assert_allclose(by_batch.numpy(), calibrated.numpy(), atol=1e-4)
 
 
-def test_every_module_changes_the_answer() -> None:
-    supernet = small_supernet()
-    dense = full_gates(SMALL)
+@pytest.mark.parametrize("architecture", [SMALL, INVERTED])
+def test_every_module_changes_the_answer(architecture: Architecture) -> None:
+    supernet = small_supernet(architecture=architecture)
+    dense = full_gates(architecture)
     with torch.no_grad():
         whole = supernet(IMAGES, dense)
-        for index, block in enumerate(SMALL.blocks):
+        for index, block in enumerate(architecture.blocks):
             for module in range(block.modules):
                 less = tuple(m for m in range(block.modules) if m != module)
                 active = (*dense.active[:index], less, *dense.active[index + 1 :])
@@ -67,6 +75,16 @@ def test_strengths_scale_modules_and_carry_gradients() -> None:
         supernet(IMAGES, off).detach().numpy(),
         atol=1e-5,
     )
+
+
+def test_strengths_scale_inverted_modules_and_carry_gradients() -> None:
+    supernet = small_supernet(architecture=INVERTED)
+    dense = full_gates(INVERTED)
+    strengths = [torch.ones(n, requires_grad=True) for n in dense.counts]
+    answer = supernet(IMAGES, dense, None, strengths)
+    np.testing.assert_allclose(answer.detach().numpy(), supernet(IMAGES, dense).detach().numpy(), atol=1e-5)
+    answer.square().sum().backward()
+    assert all(bool((s.grad != 0).all()) for s in strengths if s.grad is not None)
 
 
 def test_a_fresh_supernet_is_its_trunk() -> None:
