@@ -6,6 +6,7 @@ shapes near one ladder, and utilities follow it.
 Legend: L blocks, M modules of all blocks together.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,8 @@ from supernet.model import Supernet, calibrate
 # The utility of a module is at most this many times that of the next one on the ladder: the search gives one up
 # only for three or more that come later.
 STEP = 1.8
+# About how many rungs a ladder has at most: where blocks have many modules, several are added at once.
+RUNGS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +83,22 @@ def find_ladder(
             distributed.all_reduce(found)
         return [float(value) for value in found]
 
+    at_once = [math.ceil(modules * len(most) / RUNGS) for modules in most]
     (loss,) = losses_of([here])
 
     while here.counts != most or larger:
         open_blocks = [index for index, count in enumerate(here.counts) if count < most[index]]
+        added = {index: min(at_once[index], most[index] - here.counts[index]) for index in open_blocks}
         tries = [
-            prefix_gates(tuple(n + (index == place) for place, n in enumerate(here.counts)), here.side)
-            for index in open_blocks
+            prefix_gates(tuple(n + more * (index == place) for place, n in enumerate(here.counts)), here.side)
+            for index, more in added.items()
         ]
         tries += [replace(here, side=side) for side in larger[:1]]
         losses = losses_of(tries)
-        added = [latency(gates) - latency(here) for gates in tries]
-        best = _steepest([loss - each for each in losses], added)
+        costs = [latency(gates) - latency(here) for gates in tries]
+        best = _steepest([loss - each for each in losses], costs)
         if best < len(open_blocks):
-            blocks.append(open_blocks[best])
+            blocks += [open_blocks[best]] * added[open_blocks[best]]
         else:
             raises.append(len(blocks))
             larger.pop(0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from assembler.compile.network import build_assembler, build_predictor
 from assembler.train import Setup, Trained
+from supernet.backbones import BACKBONES
 from supernet.card import Card, DataSource, Figures, Training
 from supernet.checkpoint import (
     ASSEMBLER_FILE,
@@ -84,6 +85,7 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
             epochs=setup.recipe.epochs,
             duration_s=round(trained.seconds, 1),
             augmentation=asdict(setup.recipe.augmentation),
+            backbone=None if setup.backbone is None else BACKBONES[setup.backbone].credit,
             machine=f"{platform.machine()}, {os.cpu_count()} cores, {setup.processes} processes on {setup.device}",
             versions={name: version(name) for name in ("torch", "numpy", "onnx", "onnxruntime")},
         ),

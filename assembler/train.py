@@ -27,6 +27,7 @@ from assembler.model import Assembler
 from assembler.neighbours import neighbours
 from assembler.nominal import nominal_profile
 from assembler.pieces import TRAINING
+from supernet.backbones import BACKBONES, grow
 from supernet.card import Architecture
 from supernet.data import DataSet
 from supernet.elastic import elastic_sampler
@@ -57,7 +58,8 @@ class Setup:
     ``networks`` is how many sub-networks the class saliency is averaged over, ``pairs`` how many
     (task, gates, accuracy) the predictor is fitted on; ``per_class`` how many images of a class the checkpoint has
     to calibrate and fit heads on, and to validate on. ``without`` names pieces of the method to leave out, see
-    ``assembler.pieces``.
+    ``assembler.pieces``; ``backbone`` a published network whose weights the supernet starts with, see
+    ``supernet.backbones``.
     """
 
     architecture: Architecture
@@ -70,6 +72,7 @@ class Setup:
     pairs: int = 1500
     per_class: tuple[int, int] = (100, 150)
     without: frozenset[str] = frozenset()
+    backbone: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse to leave out what is no piece of training."""
@@ -85,8 +88,9 @@ class Setup:
             recipe,
             self.data.classes,
             self.data.groups,
+            sorted(self.without),
+            self.backbone,
         ]
-        facts.append(sorted(self.without))
         digest = hashlib.sha256(json.dumps(facts).encode())
         for split in (self.data.train, self.data.val):
             digest.update(split.images.tobytes())
@@ -173,8 +177,10 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
         )
     torch.manual_seed(setup.recipe.seed)
     classes = len(setup.data.classes)
-    supernet = Supernet(setup.architecture, classes).to(memory_format=torch.channels_last)
-    supernet.to(torch.device(setup.device))
+    supernet = Supernet(setup.architecture, classes)
+    if setup.backbone is not None:
+        grow(supernet, BACKBONES[setup.backbone])
+    supernet.to(torch.device(setup.device)).to(memory_format=torch.channels_last)
     assembler = Assembler(setup.architecture, classes)
     learner = torch.optim.Adam(assembler.parameters(), lr=ASSEMBLER_RATE)
     without = setup.without

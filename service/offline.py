@@ -21,6 +21,9 @@ offline = typer.Typer()
 EXIT_STOPPED = 130
 # How often a run says where it is when there is no terminal to show a bar on.
 SAY_EVERY_S = 30.0
+# Sides of the images of folders, and learning rates, for the small design and for supernets grown from photographs'.
+SMALL_SIDE_PX, PHOTO_SIDE_PX = 32, 128
+SCRATCH_RATE, BACKBONE_RATE = 0.1, 0.02
 
 DataDir = Annotated[
     Path | None, typer.Option(help="Profiles are kept here. Default: NNF_DATA_DIR or ./nnfactory-data.")
@@ -43,7 +46,23 @@ def train(
     flip: Annotated[bool, typer.Option(help="Mirrored images keep their label.")] = False,
     shift_px: Annotated[int, typer.Option(min=0)] = 2,
     erase: Annotated[float, typer.Option(min=0, max=1, help="Share of images with an erased square.")] = 0.25,
-    side_px: Annotated[int, typer.Option(min=16, max=64, help="For image folders.")] = 32,
+    zoom: Annotated[
+        float, typer.Option(min=0, max=0.95, help="Crops show at least 1 - zoom of the image's area.")
+    ] = 0.0,
+    color: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Brightness, contrast and saturation change by this share.")
+    ] = 0.0,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--from", help="Published network to start from: efficientnet-lite0 (for photographs)."),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-5, max=1, help="Default: 0.1, from a published network 0.02.")
+    ] = None,
+    side_px: Annotated[
+        int | None,
+        typer.Option(min=16, max=224, help="For image folders. Default: 32, from a published network 128."),
+    ] = None,
     sides: Annotated[
         list[int] | None,
         typer.Option(
@@ -72,6 +91,7 @@ def train(
     from assembler.publish import Publication, named_per_class, publish, stored_per_class
     from assembler.train import STATE_FILE, Setup
     from assembler.train import train as run_training
+    from supernet.backbones import BACKBONES
     from supernet.card import DataSource
     from supernet.checkpoint import check_place
     from supernet.data import Augmentation, load_data
@@ -83,30 +103,47 @@ def train(
     check_place(out)
     if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise typer.BadParameter("must be auto, cpu, or, where there is a GPU, cuda", param_hint="--device")
+    if backbone is not None and backbone not in BACKBONES:
+        raise typer.BadParameter(f"must be one of: {', '.join(BACKBONES)}", param_hint="--from")
+    if side_px is None:
+        side_px = SMALL_SIDE_PX if backbone is None else PHOTO_SIDE_PX
     images = load_data(data, side_px=side_px, channels=channels)
     _, found_channels, height, width = images.train.images.shape
-    if height != width or height % 4 or not 16 <= height <= 64:
+    if height != width or (backbone is None and (height % 4 or not 16 <= height <= 64)):
         raise typer.BadParameter(
             f"images are {height} x {width}; squares of 16 to 64 px, a multiple of 4, are needed",
             param_hint="--data",
         )
+    if backbone is not None and found_channels != 3:
+        raise typer.BadParameter("published networks see RGB images", param_hint="--from")
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
-        design = small_design(channels=found_channels, side_px=height, sides=tuple(sides or ()))
+        smaller = tuple(sides or ())
+        design = (
+            small_design(channels=found_channels, side_px=height, sides=smaller)
+            if backbone is None
+            else BACKBONES[backbone].design(side_px=height, sides=smaller)
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--sides") from error
+    rate = learning_rate or (SCRATCH_RATE if backbone is None else BACKBONE_RATE)
     try:
         setup = Setup(
             architecture=design,
             data=images,
             work=work or Path("runs") / out.name,
             recipe=Recipe(
-                epochs=epochs, batch=batch, seed=seed, augmentation=Augmentation(shift_px, flip, erase)
+                epochs=epochs,
+                batch=batch,
+                learning_rate=rate,
+                seed=seed,
+                augmentation=Augmentation(shift_px, flip, erase, zoom, color),
             ),
             processes=1 if chosen == "cuda" else processes,
             device=chosen,
             pairs=pairs,
             without=frozenset(without or ()),
+            backbone=backbone,
             per_class=stored_per_class(images) if store_images else named_per_class(len(images.classes)),
         )
     except ValueError as error:

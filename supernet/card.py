@@ -185,6 +185,9 @@ class Training(Frozen):
         default=None,
         description="how images were changed, see ``supernet.data.Augmentation``; None is not known",
     )
+    backbone: str | None = Field(
+        default=None, description="the published network that it was grown from, with its credit"
+    )
     machine: str
     versions: dict[str, str]
 

@@ -3,16 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from assembler.pieces import TRAINING
 from assembler.propose import Estimator
 from assembler.publish import Publication, publish
-from assembler.train import SHARES, Progress, Setup, Trained, phase_ends, train
+from assembler.train import SHARES, STATE_FILE, Progress, Setup, Trained, phase_ends, train
+from supernet.backbones import LITE0, grow
 from supernet.card import DataSource, load_card
 from supernet.checkpoint import load_checkpoint
-from supernet.data import Augmentation, DataSet
+from supernet.data import Augmentation, DataSet, Split
+from supernet.model import Supernet
 from supernet.task import Kind, Task
 from supernet.train import Recipe
 from tests.shapes import SMALL
@@ -114,3 +117,21 @@ def test_every_piece_of_training_can_be_left_out(tmp_path: Path, short: Trained,
 def test_a_piece_that_does_not_exist_cannot_be_left_out(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="batchnorm is no piece of training; these are: average"):
         small_setup(tmp_path, without=frozenset({"batchnorm"}))
+
+
+def test_a_run_from_a_published_network_starts_with_its_weights(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    split = Split(draw.integers(0, 256, (24, 3, 32, 32), np.uint8), np.arange(24) % 6)
+    setup = small_setup(tmp_path, data=DataSet("noise", CLASSES, split, split, split), backbone=LITE0.name)
+    setup = replace(setup, architecture=LITE0.design(side_px=32))
+    setup = replace(setup, recipe=replace(setup.recipe, epochs=10, learning_rate=1e-5))
+    steps = train(setup)
+    assert next(steps).step == 1
+    steps.close()
+    plain = Supernet(setup.architecture, len(CLASSES))
+    grow(plain, LITE0)
+    state = torch.load(tmp_path / STATE_FILE, weights_only=True)["supernet"]
+    for name, value in plain.state_dict().items():
+        if not name.startswith("head."):
+            assert torch.allclose(state[name], value, atol=1e-3), name
+    assert setup.fingerprint != replace(setup, backbone=None).fingerprint
