@@ -75,7 +75,7 @@ def assemble(
         return
     caps = hopeful(caps, profile)
     proposals, caps = in_time(scenario, estimator, profile, caps)
-    images = task_images(scenario.task, card.classes, checkpoint.calibration, checkpoint.validation)
+    images = images_for(scenario, checkpoint)
     kept: tuple[Assembly, Gates] | None = None
     for attempt in range(RETRIES + 1):
         yield Phase("calibrating")
@@ -115,6 +115,13 @@ def assemble(
     yield assembly
 
 
+def images_for(scenario: Scenario, checkpoint: Checkpoint) -> TaskImages:
+    """Return the checkpoint's images, sorted for a scenario's task."""
+    task = scenario.task
+    outputs = checkpoint.card.outputs(task)
+    return task_images(outputs, checkpoint.calibration, checkpoint.validation, other=task.other)
+
+
 def _unverified(
     scenario: Scenario, checkpoint: Checkpoint, estimator: Estimator, profile: Profile, caps: Caps | None
 ) -> Iterator[Phase | Assembly]:
@@ -137,7 +144,7 @@ def _unverified(
     nearest = scenario.on_infeasible is OnInfeasible.NEAREST
     if not nearest and predicted.accuracy < (scenario.limits.accuracy_min or 0.0):
         raise Infeasible(too_inaccurate(scenario, estimator, profile, predicted))
-    images = task_images(scenario.task, card.classes, checkpoint.calibration, checkpoint.validation)
+    images = images_for(scenario, checkpoint)
     yield Phase("calibrating")
     found = cut(proposal.gates, checkpoint.supernet, images)
     subnet = refitted(found, images, UNVERIFIED_IMAGES) if estimator.pieces.refit else found.subnet

@@ -55,9 +55,7 @@ def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Cut:
     """Cut a network out and calibrate it."""
     batch = as_batch(images.calibration.images, supernet.mean.device)
     statistics = calibrate(supernet, gates, batch)
-    subnet = extract(supernet, gates, statistics, images.rows + images.rest)
-    if images.rest:
-        subnet = replace(subnet, own=len(images.rows))
+    subnet = replace(extract(supernet, gates, statistics, images.outputs.rows), of=images.outputs.merged)
     return Cut(gates, statistics, subnet, features_session(subnet, supernet.architecture.input))
 
 
@@ -77,7 +75,7 @@ def finish(
 
     The number of images is limited by the work they make: at least 400, all where the network is small.
     """
-    most = most_images(architecture, found.gates, len(images.rows))
+    most = most_images(architecture, found.gates, len(images.outputs.rows))
     subnet = refitted(found, images, most) if refit else found.subnet
     accuracy = None
     if score:
@@ -129,7 +127,7 @@ def refitted(found: Cut, images: TaskImages, most: int) -> Subnet:
     if len(np.unique(fit.labels)) < subnet.outputs:
         return subnet
     known = run_all(found.session, fit.images)
-    head = refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias, own=subnet.own)
+    head = refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias, of=subnet.of)
     fitted = subnet.with_head(*head)
     unseen = run_all(found.session, held_back.images)
     before, after = (head_accuracy(unseen, held_back.labels, net) for net in (subnet, fitted))

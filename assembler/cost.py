@@ -62,9 +62,9 @@ def size_bytes(
     return fixed_bytes(architecture, classes) + metadata_bytes + blocks
 
 
-def merge_bytes(rows: int, own: int) -> int:
-    """Return the bytes of what gathers a head's rows into so many outputs of their own and one of all others."""
-    return FLOAT_BYTES * rows * (own + 1) + CONV_BYTES
+def merge_bytes(rows: int, outputs: int) -> int:
+    """Return the bytes of what gathers a head's rows into outputs."""
+    return FLOAT_BYTES * rows * outputs + CONV_BYTES
 
 
 def peak_activation_bytes(architecture: Architecture, counts: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ Legend: K classes, L blocks, P pairs of a model and its accuracy.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +22,12 @@ from supernet.evaluate import logits_of
 from supernet.gates import full_gates
 from supernet.model import Supernet
 from supernet.sampling import random_task, unseen_task
-from supernet.task import Kind, Task
+from supernet.task import Kind, Task, outputs_of
 
 UNSEEN_SHARE = 0.2
 OTHER_SHARE = 0.25
 ANY_SIDE_SHARE = 0.4
+GROUPED_SHARE = 0.3
 SMALLEST_FORETOLD = 0.005
 STEPS = 1500
 RATE = 3e-3
@@ -69,12 +71,17 @@ def foretell(
     calibration = data.train.balanced(per_class[0], seed)
     validation = data.val.balanced(per_class[1], seed)
     architecture = supernet.architecture
-    closeness = assembler.closeness.numpy()
+    closeness, groups = assembler.closeness.numpy(), data.named_groups
     rows: list[list[float]] = []
     for index in range(rank, pairs, world):
         draw = np.random.default_rng((seed, 4, index))
         unseen = index < UNSEEN_SHARE * pairs
         classes = (unseen_task if unseen else random_task)(draw, len(data.classes), closeness)
+        names = tuple(data.classes[c] for c in classes)
+        if groups and draw.uniform() < GROUPED_SHARE:
+            names = grouped(draw, classes, data.classes, groups)
+        own = outputs_of(Task(kind=Kind.CLASSIFICATION, classes=names), data.classes, groups)
+        classes = tuple(sorted(own.rows))
         asked = torch.zeros(1, len(data.classes))
         asked[0, list(classes)] = 1.0
         budget = math.exp(draw.uniform(math.log(SMALLEST_FORETOLD), 0.0))
@@ -87,17 +94,34 @@ def foretell(
             side = architecture.every_side[int(draw.integers(len(architecture.every_side)))]
         gates = choose(values, architecture, profile, budget, side)
         other = len(classes) < len(data.classes) and bool(draw.uniform() < OTHER_SHARE)
-        names = tuple(data.classes[c] for c in classes)
         task = Task(kind=Kind.CLASSIFICATION, classes=names, other=other)
-        images = task_images(task, data.classes, calibration, validation)
+        images = task_images(outputs_of(task, data.classes, groups), calibration, validation, other=other)
         accuracy = finish(cut(gates, supernet, images), architecture, images).accuracy
         assert accuracy is not None
         shares = shares_of(architecture, gates.counts, gates.side)
-        rows.append([float(unseen), accuracy, *asked[0].tolist(), *shares, float(other)])
+        of = np.full(len(data.classes), -1.0)
+        of[list(own.rows)] = own.of
+        rows.append([float(unseen), accuracy, *asked[0].tolist(), *shares, float(other), *of.tolist()])
     table = torch.tensor(_gathered(rows, world))
     logits = logits_of(supernet, full_gates(architecture), calibration, validation)
     confusion = pair_confusion(torch.from_numpy(logits), torch.from_numpy(validation.labels))
     return _fit(Predictor(architecture, confusion), table, len(data.classes))
+
+
+def grouped(
+    draw: np.random.Generator,
+    classes: Sequence[int],
+    names: Sequence[str],
+    groups: Mapping[str, tuple[int, ...]],
+) -> tuple[str, ...]:
+    """Return names to ask for: of some classes, or, for about half of them, of the groups that they are in.
+
+    There are two at least.
+    """
+    group_of = {c: name for name, members in groups.items() for c in members}
+    chosen = {group_of[c]: None for c in classes if c in group_of and draw.uniform() < 0.5}
+    found = (*chosen, *(names[c] for c in classes if group_of.get(c) not in chosen))
+    return found if len(found) > 1 else tuple(names[c] for c in classes)
 
 
 def _gathered(rows: list[list[float]], world: int) -> list[list[float]]:
@@ -109,10 +133,21 @@ def _gathered(rows: list[list[float]], world: int) -> list[list[float]]:
 
 
 def _fit(predictor: Predictor, table: Tensor, classes: int) -> Foretold:
-    """Fit on the rows (unseen, accuracy, task K, shares L, other) that are not unseen; measure on those that are."""
+    """Fit on the rows (unseen, accuracy, task K, shares S, other, output of every class K or -1) that are not unseen.
+
+    The error is measured on those that are.
+    """
     unseen = table[:, 0] > 0
-    accuracy, task = table[:, 1:2], table[:, 2 : 2 + classes]
-    shares, other = table[:, 2 + classes : -1], table[:, -1:]
+    widths = [1, 1, classes, predictor.shares, 1, classes]
+    _, accuracy, task, shares, other, of = torch.split(table, widths, dim=1)
+    together = (of[:, :, None] == of[:, None, :]) & (of[:, :, None] >= 0)
+    apart = (~together).float()
+
+    def off(which: Tensor) -> Tensor:
+        found: Tensor = predictor(task[which], shares[which], other[which], apart[which])
+        difference: Tensor = (found - accuracy[which]).abs().mean()
+        return difference
+
     torch.manual_seed(0)
     for layer in (predictor.task, predictor.size, predictor.hidden, predictor.last):
         layer.reset_parameters()
@@ -120,10 +155,10 @@ def _fit(predictor: Predictor, table: Tensor, classes: int) -> Foretold:
     pace = torch.optim.lr_scheduler.CosineAnnealingLR(solver, STEPS)
     for _ in range(STEPS):
         solver.zero_grad()
-        loss = (predictor(task[~unseen], shares[~unseen], other[~unseen]) - accuracy[~unseen]).abs().mean()
-        loss.backward()
+        loss = off(~unseen)
+        loss.backward()  # type: ignore[no-untyped-call]
         solver.step()
         pace.step()
     with torch.no_grad():
-        error = (predictor(task[unseen], shares[unseen], other[unseen]) - accuracy[unseen]).abs().mean()
+        error = off(unseen)
     return Foretold(predictor, float(error), int(unseen.sum()))

@@ -1,6 +1,6 @@
 """The stored images of a checkpoint, sorted for one task.
 
-Legend: N images, K outputs of the model.
+Legend: N images.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supernet.data import Split
-from supernet.task import Task
+from supernet.task import Outputs
 
 CALIBRATION_IMAGES = 128
 HELD_BACK = 5
@@ -17,39 +17,35 @@ HELD_BACK = 5
 
 @dataclass(frozen=True, slots=True)
 class TaskImages:
-    """The images of one task, labelled by the place of their class in it; K - 1 for ``other``.
+    """The images of one task, labelled by the output of their class; those to calibrate on are of all classes."""
 
-    ``rows`` are the classes' rows of the supernet's head, ``rest`` those of all others where the task has an output
-    for them. ``calibration`` holds all classes of the supernet.
-    """
-
-    rows: tuple[int, ...]
-    rest: tuple[int, ...]
+    outputs: Outputs
     calibration: Split
     fit: Split
     held_back: Split
     validation: Split
 
 
-def task_images(task: Task, vocabulary: tuple[str, ...], calibration: Split, validation: Split) -> TaskImages:
+def task_images(
+    outputs: Outputs, calibration: Split, validation: Split, *, other: bool = False
+) -> TaskImages:
     """Sort images for a task.
 
     Args:
-        task: its classes are in the vocabulary.
-        vocabulary: names of the supernet's classes.
-        calibration: images of all of them, classes interleaved, to calibrate and fit on.
-        validation: images of all of them, classes interleaved, to score on.
+        outputs: of the task.
+        calibration: images of all classes, interleaved, to calibrate and fit on.
+        validation: images of all classes, interleaved, to score on.
+        other: whether the last output stands for all classes that were not asked for.
     """
-    rows = tuple(vocabulary.index(name) for name in task.classes)
-    rest = tuple(row for row in range(len(vocabulary)) if row not in rows) if task.other else ()
+    own = outputs.count - other
 
     def mine(split: Split) -> Split:
-        chosen = split.of_classes([*rows, *rest])
-        labels = np.minimum(chosen.labels, len(rows))
+        chosen = split.of_classes(list(outputs.rows))
+        labels = np.asarray(outputs.of)[chosen.labels]
         # As many images of none of the classes as of all of them, or they would outweigh everything; in turns,
         # so that a prefix has the same shares as the whole.
         place = place_in_class(labels)
-        kept = np.flatnonzero((labels < len(rows)) | (place < int((labels < len(rows)).sum())))
+        kept = np.flatnonzero((labels < own) | (place < int((labels < own).sum())))
         turn = (place[kept] + 0.5) / np.bincount(labels[kept])[labels[kept]]
         kept = kept[np.argsort(turn, kind="stable")]
         return Split(chosen.images[kept], labels[kept])
@@ -57,8 +53,7 @@ def task_images(task: Task, vocabulary: tuple[str, ...], calibration: Split, val
     mine_to_fit = mine(calibration)
     back = place_in_class(mine_to_fit.labels) % HELD_BACK == 0
     return TaskImages(
-        rows=rows,
-        rest=rest,
+        outputs=outputs,
         calibration=first(calibration, CALIBRATION_IMAGES),
         fit=Split(mine_to_fit.images[~back], mine_to_fit.labels[~back]),
         held_back=Split(mine_to_fit.images[back], mine_to_fit.labels[back]),

@@ -114,17 +114,23 @@ class Predictor(nn.Module):
         self.hidden = nn.Linear(FORETELLING, FORETELLING)
         self.last = nn.Linear(FORETELLING, 1)
 
-    def forward(self, task: Tensor, shares: Tensor, other: Tensor) -> Tensor:
+    def forward(self, task: Tensor, shares: Tensor, other: Tensor, apart: Tensor | None = None) -> Tensor:
         """Return the accuracy, B x 1, 0..1.
 
         Args:
             task: B x K, 1 for the classes asked for, else 0.
             shares: B x S, see ``utility.shares_of``.
             other: B x 1, 1 where the model has an output for none of the classes, else 0.
+            apart: B x K x K, 0 for two classes of one output, see ``utility.apart_of``; None tells all apart.
         """
-        count = task.sum(dim=1, keepdim=True)
-        confused = ((task @ self.confusion) * task).sum(dim=1, keepdim=True) / count
-        known = torch.cat([task, torch.log(confused + 1e-3), 1 / count, other], dim=1)
+        count = outputs = task.sum(dim=1, keepdim=True)
+        confusion = self.confusion.expand(len(task), -1, -1)
+        if apart is not None:
+            confusion = confusion * apart
+            of_output = ((1 - apart) @ task[:, :, None])[:, :, 0]
+            outputs = (task / of_output.clamp(min=1.0)).sum(dim=1, keepdim=True)
+        confused = ((task[:, None] @ confusion)[:, 0] * task).sum(dim=1, keepdim=True) / count
+        known = torch.cat([task, torch.log(confused + 1e-3), 1 / outputs, other], dim=1)
         x = torch.tanh(self.task(known) + F.linear(shares, self.size.weight.abs()))
         x = torch.tanh(F.linear(x, self.hidden.weight.abs(), self.hidden.bias))
         result: Tensor = torch.sigmoid(F.linear(x, self.last.weight.abs(), self.last.bias))

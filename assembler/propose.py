@@ -18,7 +18,7 @@ from assembler.pieces import Pieces
 from assembler.scenario import Limits, Scenario
 from assembler.search import Caps, most_useful, search
 from assembler.session import single_threaded
-from assembler.utility import SMALLEST_BUDGET, Array, shares_of, utilities
+from assembler.utility import SMALLEST_BUDGET, Array, apart_of, shares_of, utilities
 from supernet.card import Card
 from supernet.gates import Gates, full_gates
 from supernet.task import Task
@@ -44,24 +44,24 @@ class Estimator:
         self._assembler = single_threaded(folder / "assembler.onnx")
         self._predictor = single_threaded(folder / "predictor.onnx")
 
-    def _task(self, classes: Sequence[str]) -> Array:
-        task = np.zeros((1, len(self.card.classes)), np.float32)
-        task[0, [self.card.classes.index(name) for name in classes]] = 1.0
-        return task
+    def _asked(self, rows: Sequence[int]) -> Array:
+        asked = np.zeros((1, len(self.card.classes)), np.float32)
+        asked[0, list(rows)] = 1.0
+        return asked
 
     def utilities(
-        self, classes: Sequence[str], budget: float, weights: Sequence[float] | None = None
+        self, classes: Sequence[int], budget: float, weights: Sequence[float] | None = None
     ) -> list[list[Array]]:
         """Return the utilities of the modules of each block (L arrays) for every weight of the class term.
 
         Args:
-            classes: names out of the Card's vocabulary.
+            classes: of the task, by index.
             budget: share of the dense net's cost, kept within 0.02..1.
             weights: of the class term, by default those of the pieces.
         """
         level = np.array([[min(1.0, max(SMALLEST_BUDGET, budget))]], np.float32)
         base, class_term = self._assembler.run(
-            ["base", "class_term"], {"task": self._task(classes), "budget": level}
+            ["base", "class_term"], {"task": self._asked(classes), "budget": level}
         )
         wanted = self.pieces.weights if weights is None else weights
         modules = self.card.architecture.modules
@@ -72,18 +72,21 @@ class Estimator:
         """Return the predicted accuracy, 0..1, of a model with so many modules on in each block.
 
         Args:
-            task: its classes are in the Card's vocabulary.
+            task: its names are the Card's.
             counts: modules on, L numbers.
             side: what the image is shrunk to, px; None leaves it.
         """
         if len(task.classes) == 1 and not task.other:
             return 1.0
+        own = self.card.outputs(task.model_copy(update={"other": False}))
         shares = np.array([shares_of(self.card.architecture, counts, side)], np.float32)
         asked = {
-            "task": self._task(task.classes),
+            "task": self._asked(own.rows),
             "shares": shares,
             "other": np.array([[task.other]], np.float32),
         }
+        if self.card.groups:
+            asked["apart"] = apart_of(own, len(self.card.classes))[None]
         (accuracy,) = self._predictor.run(["accuracy"], asked)
         return float(accuracy[0, 0])
 
@@ -93,23 +96,18 @@ def caps_of(limits: Limits) -> Caps:
     return Caps(latency_ms=limits.latency_ms, memory_mb=limits.memory_mb, size_mb=limits.size_mb)
 
 
-def head_of(scenario: Scenario, card: Card) -> tuple[int, int | None]:
-    """Return how many rows the model's head has, and how many of them are outputs of their own if not all are."""
-    asked = len(scenario.task.classes)
-    return (len(card.classes), asked) if scenario.task.other else (asked, None)
-
-
 def bytes_beside(scenario: Scenario, card: Card) -> int:
     """Return the bytes of the file that no choice of modules changes: its strings and what gathers its outputs."""
-    rows, own = head_of(scenario, card)
-    return metadata_bytes(scenario, card) + (0 if own is None else merge_bytes(rows, own))
+    outputs = card.outputs(scenario.task)
+    merging = 0 if outputs.merged is None else merge_bytes(len(outputs.rows), outputs.count)
+    return metadata_bytes(scenario, card) + merging
 
 
 def cost(
     scenario: Scenario, card: Card, counts: Sequence[int], profile: Profile, side: int | None = None
 ) -> Cost:
     """Return the Cost of a scenario's model with so many modules on in each block and its image shrunk to a side."""
-    rows, _ = head_of(scenario, card)
+    rows = len(card.outputs(scenario.task).rows)
     beside = bytes_beside(scenario, card)
     return cost_of(card.architecture.at(side), counts, rows, profile.at(side), metadata_bytes=beside)
 
@@ -182,13 +180,14 @@ def _portfolio(
     budget = budget_of(caps, scenario, card, profile, side)
     # The task decides which modules of a block are on, never how many: one search serves all weights.
     weights = estimator.pieces.weights[: 1 if budget > HARDLY_ANY_CHOICE else None]
-    portfolio = estimator.utilities(scenario.task.classes, budget, weights)
+    task = scenario.task.model_copy(update={"other": False})
+    portfolio = estimator.utilities(card.outputs(task).rows, budget, weights)
     first = search(
         portfolio[0],
         card.architecture.at(side),
         profile.at(side),
         caps,
-        head_of(scenario, card)[0],
+        len(card.outputs(scenario.task).rows),
         metadata_bytes=bytes_beside(scenario, card),
     )
     if first is None:

@@ -67,7 +67,7 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
     files = {
         WEIGHTS_FILE: weights_bytes(trained.supernet),
         ASSEMBLER_FILE: build_assembler(trained.assembler),
-        PREDICTOR_FILE: build_predictor(trained.foretold.predictor),
+        PREDICTOR_FILE: build_predictor(trained.foretold.predictor, groups=bool(setup.data.named_groups)),
     }
     if publication.named_in is None:
         files[IMAGES_FILE] = images_bytes(calibration, validation)
@@ -77,6 +77,7 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
         name=publication.name,
         kind=Kind.CLASSIFICATION,
         classes=setup.data.classes,
+        groups=setup.data.named_groups,
         architecture=setup.architecture,
         data=publication.source,
         training=Training(

@@ -8,6 +8,7 @@ the same augmented images (Beyer et al., arXiv 2106.05237).
 import copy
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ def refine(
     augmentation: Augmentation = Augmentation(),
     teach: bool = True,
     seed: int = 0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Supernet:
     """Return a copy of a supernet whose sub-network of some gates was trained further; only that one is of use.
 
@@ -48,6 +50,7 @@ def refine(
         augmentation: of the images.
         teach: whether the dense net teaches, beside the labels.
         seed: of the order of the images and their augmentation.
+        clock: tells the time, s.
     """
     student = copy.deepcopy(supernet).requires_grad_(True)
     device, dense = supernet.mean.device, full_gates(supernet.architecture)
@@ -58,8 +61,8 @@ def refine(
     )
     draw = torch.Generator().manual_seed(seed)
     order = np.random.default_rng(seed)
-    began = time.monotonic()
-    while (progress := (time.monotonic() - began) / seconds) < 1:
+    began = clock()
+    while (progress := (clock() - began) / seconds) < 1:
         chosen = torch.from_numpy(order.integers(0, len(labels), BATCH))
         batch = augment(pixels[chosen], augmentation, draw).to(device, memory_format=torch.channels_last)
         for group in solver.param_groups:
@@ -84,7 +87,8 @@ def _factor(progress: float) -> float:
 
 def _of_task(logits: Tensor, images: TaskImages) -> Tensor:
     """Return the logits of a task's outputs, B x T, from those of all classes, B x K."""
-    own = logits[:, list(images.rows)]
-    if not images.rest:
-        return own
-    return torch.cat([own, logits[:, list(images.rest)].logsumexp(dim=1, keepdim=True)], dim=1)
+    mine, of = logits[:, list(images.outputs.rows)], images.outputs.merged
+    if of is None:
+        return mine
+    members = (torch.tensor(of) == output for output in range(images.outputs.count))
+    return torch.stack([mine[:, rows].logsumexp(dim=1) for rows in members], dim=1)

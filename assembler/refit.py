@@ -3,6 +3,8 @@
 Legend: N images, F features, K rows of the head.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -21,17 +23,17 @@ def refit_head(
     weight: Array,
     bias: Array,
     *,
-    own: int | None = None,
+    of: tuple[int, ...] | None = None,
     pull: float = PULL,
 ) -> tuple[Array, Array]:
     """Return a head (K x F, K) fitted by logistic regression, started at and pulled towards the given one.
 
     Args:
         features: N x F.
-        labels: N, in 0..K-1; in 0..own where that is given.
+        labels: N, the output of each image.
         weight: K x F, of the head to start from.
         bias: K.
-        own: so many rows are outputs of their own, all others together are one more; see ``Subnet``.
+        of: the output that every row counts for, None where each is its own; see ``Subnet``.
         pull: strength of the squared distance to the start, per image, on standardised features.
 
     Source: L-BFGS of torch.optim, strong Wolfe line search.
@@ -45,7 +47,7 @@ def refit_head(
     solver = torch.optim.LBFGS([w, b], max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        value, slope = loss_and_slope(torch.addmm(b, x, w.T), y, own)
+        value, slope = loss_and_slope(torch.addmm(b, x, w.T), y, of)
         w.grad, b.grad = slope.T @ x + 2 * pull * (w - start), slope.sum(dim=0)
         return value + pull * (w - start).square().sum()
 
@@ -54,19 +56,17 @@ def refit_head(
     return fitted.numpy(), (b - fitted @ mean).numpy()
 
 
-def loss_and_slope(logits: Tensor, labels: Tensor, own: int | None) -> tuple[Tensor, Tensor]:
+def loss_and_slope(logits: Tensor, labels: Tensor, of: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
     """Return the mean cross-entropy and its derivative by the logits, N x K.
 
     Args:
         logits: N x K.
-        labels: N, in 0..K-1, or 0..own.
-        own: the rows from this one on are one output together, that of label ``own``; None makes every row its own.
+        labels: N, the output of each image.
+        of: the output that every row counts for, None where each is its own.
     """
     every = torch.log_softmax(logits, dim=1)
-    own = logits.shape[1] if own is None else own
-    together = every[:, own:].logsumexp(dim=1, keepdim=True)
-    value = -torch.cat([every[:, :own], together], dim=1).gather(1, labels[:, None]).mean()
-    # An image of none of the classes is shared among the rows as they claim it.
-    shared = torch.exp(every[:, own:] - together) * (labels == own)[:, None]
-    wanted = torch.cat([torch.nn.functional.one_hot(labels, own + 1)[:, :own].to(every), shared], dim=1)
-    return value, (every.exp() - wanted) / len(logits)
+    outputs = torch.arange(logits.shape[1]) if of is None else torch.tensor(of)
+    mine = every.masked_fill(outputs[None] != labels[:, None], -math.inf)
+    right = mine.logsumexp(dim=1, keepdim=True)
+    # An image of an output with several rows is shared among them as they claim it.
+    return -right.mean(), (every.exp() - torch.exp(mine - right)) / len(logits)

@@ -171,23 +171,29 @@ def resolve(scenario: Scenario, cards: Sequence[Card]) -> Card:
 
     Raises:
         ScenarioInvalid: no supernet of that name or for that kind, or ``other`` with all of its classes
-            (``scenario-invalid``), none that knows all the classes (``unknown-class``), or several that do
-            (``ambiguous-supernet``).
+            (``scenario-invalid``) or with a class twice, alone and in a group, none that knows all the classes
+            (``unknown-class``), or several that do (``ambiguous-supernet``).
     """
     candidates = _candidates(scenario, cards)
     classes = scenario.task.classes
-    able = [card for card in candidates if set(classes) <= set(card.classes)]
+    able = [card for card in candidates if set(classes) <= set(card.names)]
     if len(able) == 1:
-        if scenario.task.other and len(classes) == len(able[0].classes):
+        outputs = able[0].outputs(scenario.task)
+        if len(set(outputs.rows)) < len(outputs.rows):
+            twice = next(place for place, row in enumerate(outputs.rows) if row in outputs.rows[:place])
+            detail = "a class of this group stands in the task already"
+            where = pointer("task", "classes", outputs.of[twice])
+            raise _invalid((FieldProblem(where, "scenario-invalid", detail),))
+        if scenario.task.other and outputs.count == len(classes):
             detail = "no class is left for it to stand for: all of the supernet's classes are asked for"
             raise _invalid((FieldProblem("/task/other", "scenario-invalid", detail),))
         return able[0]
     if able:
         detail = f"several supernets know all these classes: {', '.join(sorted(card.name for card in able))}"
         raise _invalid((FieldProblem("/supernet", "ambiguous-supernet", detail),))
-    closest = max(candidates, key=lambda card: len(set(classes) & set(card.classes)))
-    unknown = [(index, name) for index, name in enumerate(classes) if name not in closest.classes]
-    vocabulary = sorted({name for card in candidates for name in card.classes})
+    closest = max(candidates, key=lambda card: len(set(classes) & set(card.names)))
+    unknown = [(index, name) for index, name in enumerate(classes) if name not in closest.names]
+    vocabulary = sorted({name for card in candidates for name in card.names})
     raise _invalid(
         tuple(
             FieldProblem(pointer("task", "classes", index), "unknown-class", _unknown_class(name, vocabulary))

@@ -55,8 +55,8 @@ class Subnet:
 
     ``head_weight`` K x F, ``head_bias`` K. Input: float32 pixels 0..255, of which ``input_mean``
     (one number a channel) is subtracted before the stem; division is folded into the stem. ``shrink`` R makes the
-    image R x R^T, see ``supernet.shrink``. Where ``own`` is set, the first so many rows of the head are outputs, and
-    all others together are one more, for none of these classes: its logit is the logsumexp of theirs.
+    image R x R^T, see ``supernet.shrink``. ``of`` says which output every row of the head counts for, None where each
+    is one of its own; the logit of an output is the logsumexp of its rows'.
     """
 
     input_mean: tuple[float, ...]
@@ -66,27 +66,25 @@ class Subnet:
     head_weight: Array
     head_bias: Array
     shrink: Array | None = None
-    own: int | None = None
+    of: tuple[int, ...] | None = None
 
     @property
     def outputs(self) -> int:
         """How many outputs it has."""
-        return len(self.head_bias) if self.own is None else self.own + 1
+        return len(self.head_bias) if self.of is None else max(self.of) + 1
 
     @property
     def merge(self) -> Array | None:
         """Gathers the rows' probabilities N x K into those of the outputs, K x outputs; None where each is its own."""
-        if self.own is None:
-            return None
-        return np.eye(self.outputs, dtype=np.float32)[np.minimum(np.arange(len(self.head_bias)), self.own)]
+        return None if self.of is None else np.eye(self.outputs, dtype=np.float32)[list(self.of)]
 
     def logits(self, features: Array) -> Array:
         """Return what the head says of features N x F, N x outputs."""
         every = features @ self.head_weight.T + self.head_bias
-        if self.own is None:
+        if self.of is None:
             return every
-        none_of_them = np.logaddexp.reduce(every[:, self.own :], axis=1, keepdims=True)
-        return np.concatenate([every[:, : self.own], none_of_them], axis=1)
+        members = (np.flatnonzero(np.equal(self.of, output)) for output in range(self.outputs))
+        return np.stack([np.logaddexp.reduce(every[:, rows], axis=1) for rows in members], axis=1)
 
     def with_head(self, weight: Array, bias: Array) -> "Subnet":
         """Return the same network with another head (K x F, K)."""
@@ -117,7 +115,7 @@ def random_subnet(
     classes: int,
     seed: int = 0,
     *,
-    own: int | None = None,
+    of: tuple[int, ...] | None = None,
 ) -> Subnet:
     """Return a Subnet of the given shape with random weights, for measuring a device.
 
@@ -126,7 +124,7 @@ def random_subnet(
         counts: active modules of every block.
         classes: rows of the head.
         seed: of the weights.
-        own: see ``Subnet``.
+        of: see ``Subnet``.
     """
     draw = np.random.default_rng(seed)
 
@@ -154,5 +152,5 @@ def random_subnet(
         head_weight=draw.normal(0, 0.05, (classes, architecture.neck_channels)).astype(np.float32),
         head_bias=np.zeros(classes, np.float32),
         shrink=None if whole is None else shrink_matrix(whole, architecture.input.height),
-        own=own,
+        of=of,
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.measure import ModelMeasurement, measure_model
-from assembler.propose import Estimator, Proposal, head_of, propose
+from assembler.propose import Estimator, Proposal, propose
 from assembler.scenario import Limits, Scenario
 from assembler.search import Caps
 from assembler.subnet import random_subnet
@@ -64,11 +64,13 @@ def _timed(
     One that misses its limit though it was foretold to keep it is run again: other programs only ever add time.
     """
     image, limits = card.architecture.input, scenario.limits
-    rows, own = head_of(scenario, card)
+    outputs = card.outputs(scenario.task)
     found: dict[Shape, ModelMeasurement] = {}
     for shape in {_shape(proposal) for proposal in proposals}:
         counts, side = shape
-        content = build(random_subnet(card.architecture.at(side), counts, rows, own=own), image)
+        content = build(
+            random_subnet(card.architecture.at(side), counts, len(outputs.rows), of=outputs.merged), image
+        )
         for _ in range(TIMINGS):
             took = measure_model(
                 content, image, threads=profile.threads, percentile=limits.latency_percentile

@@ -21,7 +21,7 @@ from supernet.data import DataSet, Split
 from supernet.evaluate import as_batch
 from supernet.gates import Gates, full_gates, prefix_gates
 from supernet.model import calibrate
-from supernet.task import Kind, Task
+from supernet.task import Outputs
 
 SALIENCY_IMAGES = 32
 
@@ -73,8 +73,7 @@ class Rivals:
 
     def gates_for(self, task: tuple[int, ...], weight: float, shape: Gates) -> Gates:
         """Return the modules that the assembler chooses for a task within a shape."""
-        names = [self.data.classes[c] for c in task]
-        (values,) = self.estimator.utilities(names, self._budget(shape), (weight,))
+        (values,) = self.estimator.utilities(task, self._budget(shape), (weight,))
         return Gates(most_useful(values, shape.counts).active, shape.side)
 
     def pruned(self, classes: tuple[int, ...], shape: Gates) -> Gates | None:
@@ -103,9 +102,8 @@ class Rivals:
         return (latency.predict_ms(shape.counts) - least) / (most - least)
 
     def _images(self, classes: tuple[int, ...]) -> TaskImages:
-        names = tuple(self.data.classes[c] for c in classes)
-        task = Task(kind=Kind.CLASSIFICATION, classes=names)
-        return task_images(task, self.data.classes, self.checkpoint.calibration, self.checkpoint.validation)
+        outputs = Outputs(classes, tuple(range(len(classes))))
+        return task_images(outputs, self.checkpoint.calibration, self.checkpoint.validation)
 
     def _accuracies(self, classes: tuple[int, ...], images: TaskImages, gates: Gates) -> tuple[float, float]:
         """Return the accuracy with the supernet's head, and with one fitted for the task."""

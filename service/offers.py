@@ -21,6 +21,7 @@ from service.schemas import (
     TaskView,
 )
 from service.zoo import Member
+from supernet.card import Card
 
 router = APIRouter()
 DEVICE = query_parameter("device", "whose figures are given", {"type": "string", "default": "local"})
@@ -44,7 +45,12 @@ async def list_tasks(request: Request) -> Response:
     """List what can be recognised: any classes of one supernet together."""
     demand_json(request)
     cards = [member.card for member in request.app.state.house.catalog.members]
-    tasks = [TaskView(kind=card.kind.value, supernet=card.name, classes=list(card.classes)) for card in cards]
+    tasks = [
+        TaskView(
+            kind=card.kind.value, supernet=card.name, classes=list(card.classes), groups=_groups_of(card)
+        )
+        for card in cards
+    ]
     return json_response(TasksView(tasks=tasks))
 
 
@@ -76,6 +82,7 @@ def _view_supernet(catalog: Catalog, member: Member, device: Device) -> Supernet
         name=card.name,
         kind=card.kind.value,
         classes=list(card.classes),
+        groups=_groups_of(card),
         input=InputView(channels=image.channels, height=image.height, width=image.width),
         dense=DenseView(**catalog.dense(card, device)),
         card={"digest": f"sha256:{card.digest}", **card.model_dump(mode="json")},
@@ -91,3 +98,7 @@ def _view_device(catalog: Catalog, device: Device) -> DeviceView:
             for name, profile in profiles.items()
         },
     )
+
+
+def _groups_of(card: Card) -> dict[str, list[str]]:
+    return {name: [card.classes[c] for c in members] for name, members in card.groups.items()}

@@ -156,6 +156,7 @@ class SupernetView(View):
     name: str
     kind: str
     classes: list[str]
+    groups: dict[str, list[str]]
     input: InputView
     dense: DenseView
     card: dict[str, Any]
@@ -177,11 +178,12 @@ class SupernetsView(View):
 
 
 class TaskView(View):
-    """What can be asked for: any classes of one supernet."""
+    """What can be asked for: any classes of one supernet, and groups of them."""
 
     kind: str
     supernet: str
     classes: list[str]
+    groups: dict[str, list[str]]
 
 
 class TasksView(View):

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from supernet.errors import CheckpointDamaged
-from supernet.task import Kind
+from supernet.task import Kind, Outputs, Task, outputs_of
 
 CARD_FILE = "card.json"
 
@@ -208,11 +208,36 @@ class Card(Frozen):
     name: str
     kind: Kind
     classes: tuple[str, ...]
+    groups: dict[str, tuple[int, ...]] = Field(
+        default={}, description="further names that can be asked for: all of some classes, by index, together"
+    )
     architecture: Architecture
     data: DataSource
     training: Training
     figures: Figures
     files: dict[str, str] = Field(description="sha256, hexadecimal, of every other file of the checkpoint")
+
+    @model_validator(mode="after")
+    def _groups_are_of_classes(self) -> "Card":
+        for name, members in self.groups.items():
+            if name in self.classes:
+                raise ValueError("a group is named as a class is")
+            if (
+                not members
+                or len(set(members)) < len(members)
+                or not set(members) <= set(range(len(self.classes)))
+            ):
+                raise ValueError("a group is not of classes")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that can be asked for: classes, then groups."""
+        return (*self.classes, *self.groups)
+
+    def outputs(self, task: Task) -> Outputs:
+        """Return the outputs of the model for a task whose names are all known."""
+        return outputs_of(task, self.classes, self.groups)
 
     @property
     def digest(self) -> str:
@@ -223,6 +248,8 @@ class Card(Frozen):
             "architecture": self.architecture.model_dump(mode="json", exclude_defaults=True),
             "files": dict(sorted(self.files.items())),
         }
+        if self.groups:
+            facts["groups"] = self.groups
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supernet.errors import DataInvalid
-from supernet.sheets import read_sheets, sheet_file
+from supernet.sheets import Members, read_sheets, sheet_file
 
 SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -63,7 +63,10 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Three splits of one vocabulary; ``groups`` are the groups of similar classes, one number a class, if known."""
+    """Three splits of one vocabulary.
+
+    ``groups`` are the groups of similar classes, one number a class, if known; ``group_names`` their names.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -71,6 +74,17 @@ class DataSet:
     val: Split
     test: Split
     groups: tuple[int, ...] = ()
+    group_names: tuple[str, ...] = ()
+
+    @property
+    def named_groups(self) -> dict[str, tuple[int, ...]]:
+        """The groups that have a name which is no class's: name -> classes."""
+        found = {
+            name: tuple(c for c, group in enumerate(self.groups) if group == number)
+            for number, name in enumerate(self.group_names)
+            if name not in self.classes
+        }
+        return {name: members for name, members in found.items() if members}
 
 
 def _as_nchw(images: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
@@ -105,7 +119,8 @@ def _labels(found: npt.NDArray[np.generic], where: str, path: Path) -> npt.NDArr
 
 
 def load_archive(path: Path) -> DataSet:
-    """Read a numpy archive with ``x_train y_train x_val y_val x_test y_test classes`` and perhaps ``coarse_of_fine``.
+    """Read a numpy archive with ``x_train y_train x_val y_val x_test y_test classes`` and perhaps ``coarse_of_fine``
+    and ``coarse_classes``.
 
     Raises:
         DataInvalid: the file cannot be read, a member is missing, or shapes, types or labels do not agree.
@@ -133,8 +148,14 @@ def load_archive(path: Path) -> DataSet:
         splits[split] = _check(Split(images, labels), len(classes), split, path)
         if images.shape[1:] != splits["train"].images.shape[1:]:
             raise DataInvalid(path, f"{split}: images have another shape than those of train")
-    groups = _groups(members.get("coarse_of_fine"), len(classes), path)
-    return DataSet(path.stem, classes, splits["train"], splits["val"], splits["test"], groups)
+    return DataSet(
+        path.stem,
+        classes,
+        splits["train"],
+        splits["val"],
+        splits["test"],
+        *_groups(members, len(classes), path),
+    )
 
 
 def _classes(found: npt.NDArray[np.generic], path: Path) -> tuple[str, ...]:
@@ -146,13 +167,16 @@ def _classes(found: npt.NDArray[np.generic], path: Path) -> tuple[str, ...]:
     return classes
 
 
-def _groups(found: npt.NDArray[np.generic] | None, classes: int, path: Path) -> tuple[int, ...]:
-    if found is None:
-        return ()
-    groups = _labels(found, "coarse_of_fine", path)
+def _groups(members: Members, classes: int, path: Path) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    if "coarse_of_fine" not in members:
+        return (), ()
+    groups = _labels(members["coarse_of_fine"], "coarse_of_fine", path)
     if len(groups) != classes:
         raise DataInvalid(path, f"coarse_of_fine: {len(groups)} groups are given for {classes} classes")
-    return tuple(groups.tolist())
+    names = tuple(str(name) for name in members.get("coarse_classes", np.empty(0)).reshape(-1))
+    if len(set(names)) < len(names):
+        raise DataInvalid(path, "coarse_classes: names a group twice")
+    return tuple(groups.tolist()), names
 
 
 def load_folder(path: Path, *, side_px: int, channels: int) -> DataSet:
@@ -217,8 +241,14 @@ def load_sheets(path: Path) -> DataSet:
         splits[split] = _check(
             Split(images, _labels(members["labels"], split, path)), len(classes), split, path
         )
-    groups = _groups(first.get("coarse_of_fine"), len(classes), path)
-    return DataSet(path.name, classes, splits["train"], splits["val"], splits["test"], groups)
+    return DataSet(
+        path.name,
+        classes,
+        splits["train"],
+        splits["val"],
+        splits["test"],
+        *_groups(first, len(classes), path),
+    )
 
 
 def load_data(path: Path, *, side_px: int = 32, channels: int = 3) -> DataSet:

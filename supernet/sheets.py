@@ -24,7 +24,8 @@ def sheet_file(path: Path, split: str) -> Path:
 
 
 def read_sheets(file: Path) -> Members:
-    """Return ``images`` N x S x S x 3 uint8, ``labels`` N, ``classes`` K names, and ``coarse_of_fine`` if it is there.
+    """Return ``images`` N x S x S x 3 uint8, ``labels`` N, ``classes`` K names; ``coarse_of_fine`` and
+    ``coarse_classes`` if they are there.
 
     Args:
         file: has ``sheet_000`` and so on (bytes of a picture, tiles row by row), ``y``, ``classes``, ``tile`` (S),
@@ -42,7 +43,7 @@ def read_sheets(file: Path) -> Members:
             raise ValueError(f"tiles of {side} px")
         tiles = np.concatenate([_tiles(sheet.tobytes(), side) for sheet in sheets])[:count]
         found: Members = {"images": tiles, "labels": members["y"], "classes": members["classes"]}
-        found |= {name: members[name] for name in ("coarse_of_fine",) if name in members}
+        found |= {name: members[name] for name in ("coarse_of_fine", "coarse_classes") if name in members}
     except KeyError as error:
         raise DataInvalid(file, f"has no member {error}") from error
     except (OSError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, UnidentifiedImageError) as error:

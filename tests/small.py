@@ -1,20 +1,23 @@
 """A small supernet with its images and checkpoint, that tests share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from assembler.compile.network import build_assembler, build_predictor
+from assembler.images import TaskImages, task_images
 from assembler.model import Assembler, Predictor
 from supernet.card import Architecture, Card, DataSource, Figures, Training
 from supernet.checkpoint import file_digests, images_bytes, save_checkpoint, weights_bytes
 from supernet.data import Split
 from supernet.model import Supernet
-from supernet.task import Kind
+from supernet.task import Kind, Task, outputs_of
 from tests.shapes import SMALL
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox")
+GROUPS = {"insect": (0, 1), "mammal": (2, 3, 5), "fish": (4,)}
 
 
 def small_supernet(seed: int = 0, architecture: Architecture = SMALL) -> Supernet:
@@ -42,7 +45,15 @@ def small_images(per_class: int, seed: int = 0) -> Split:
     return Split(images.astype(np.uint8), labels.astype(np.int64))
 
 
-def small_checkpoint(folder: Path, supernet: Supernet) -> Card:
+def sorted_images(calibration: Split, validation: Split, *names: str, other: bool = False) -> TaskImages:
+    """Return images sorted for a task that asks for some classes or groups."""
+    task = Task(kind=Kind.CLASSIFICATION, classes=names, other=other)
+    return task_images(outputs_of(task, CLASSES, GROUPS), calibration, validation, other=other)
+
+
+def small_checkpoint(
+    folder: Path, supernet: Supernet, groups: Mapping[str, tuple[int, ...]] | None = None
+) -> Card:
     """Write a whole checkpoint around a supernet, with an untrained assembler and predictor."""
     torch.manual_seed(1)
     architecture = supernet.architecture
@@ -52,13 +63,14 @@ def small_checkpoint(folder: Path, supernet: Supernet) -> Card:
     files = {
         "weights.safetensors": weights_bytes(supernet),
         "assembler.onnx": build_assembler(assembler),
-        "predictor.onnx": build_predictor(predictor),
+        "predictor.onnx": build_predictor(predictor, groups=bool(groups)),
         "images.npz": images_bytes(small_images(30, seed=1), small_images(20, seed=2)),
     }
     card = Card(
         name=folder.name,
         kind=Kind.CLASSIFICATION,
         classes=CLASSES,
+        groups=dict(groups or {}),
         architecture=architecture,
         data=DataSource(name="bands", licence="MIT", credit=""),
         training=Training(command="", seed=0, epochs=0.0, duration_s=0.0, machine="", versions={}),

@@ -1,6 +1,6 @@
 """Graph: an ONNX graph in the making."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,12 @@ class Graph:
         """Add a constant, kept as float32."""
         name = name or f"weight{len(self._weights)}"
         self._weights.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
+        return name
+
+    def numbers(self, values: Sequence[int]) -> str:
+        """Add constant whole numbers, int64."""
+        name = f"numbers{len(self._weights)}"
+        self._weights.append(numpy_helper.from_array(np.array(values, np.int64), name))
         return name
 
     def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:

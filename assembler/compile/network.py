@@ -8,7 +8,7 @@ import math
 import numpy as np
 from torch import Tensor, nn
 
-from assembler.compile.graph import Graph
+from assembler.compile.graph import Graph, Shape
 from assembler.model import BUDGET_BOUND, CLASS_SCALE, LEARNED_BOUND, Assembler, Predictor
 from assembler.utility import SMALLEST_BUDGET, Array
 
@@ -48,25 +48,45 @@ def _suits(graph: Graph, assembler: Assembler, pooled: str, embedded: str, level
     return graph.node("Add", pooled, learned)
 
 
-def build_predictor(predictor: Predictor) -> bytes:
+def build_predictor(predictor: Predictor, *, groups: bool = False) -> bytes:
     """Return an ONNX model of the predictor.
 
-    Inputs ``task`` B x K, ``shares`` B x S and ``other`` B x 1, output ``accuracy`` B x 1.
+    Inputs ``task`` B x K, ``shares`` B x S and ``other`` B x 1, and with ``groups`` ``apart`` B x K x K; output
+    ``accuracy`` B x 1.
     """
     graph = Graph()
     classes = len(predictor.confusion)
-    count = _sum(graph, "task", classes)
-    pairs = graph.node("MatMul", "task", graph.weight(predictor.confusion.numpy()))
+    count = outputs = _sum(graph, "task", classes)
+    confusion = graph.weight(predictor.confusion.numpy())
+    if groups:
+        confusion = graph.node("Mul", "apart", confusion)
+        together = graph.node("Sub", graph.weight([1.0]), "apart")
+        of_output = _flat(
+            graph, graph.node("MatMul", together, _reshaped(graph, "task", (-1, classes, 1))), classes
+        )
+        outputs = _sum(
+            graph, graph.node("Div", "task", graph.node("Max", of_output, graph.weight([1.0]))), classes
+        )
+    pairs = _flat(graph, graph.node("MatMul", _reshaped(graph, "task", (-1, 1, classes)), confusion), classes)
     confused = graph.node("Div", _sum(graph, graph.node("Mul", pairs, "task"), classes), count)
     logarithm = graph.node("Log", graph.node("Add", confused, graph.weight([1e-3])))
-    known = graph.node("Concat", "task", logarithm, graph.node("Reciprocal", count), "other", axis=1)
+    known = graph.node("Concat", "task", logarithm, graph.node("Reciprocal", outputs), "other", axis=1)
     size = graph.node("MatMul", "shares", graph.weight(np.abs(_numbers(predictor.size.weight)).T))
     x = graph.node("Tanh", graph.node("Add", _linear(graph, known, predictor.task), size))
     x = graph.node("Tanh", _linear(graph, x, predictor.hidden, positive=True))
     graph.node("Sigmoid", _linear(graph, x, predictor.last, positive=True), output="accuracy")
-    return graph.model(
-        {"task": ["B", classes], "shares": ["B", predictor.shares], "other": ["B", 1]}, {"accuracy": ["B", 1]}
-    )
+    inputs: dict[str, Shape] = {"task": ["B", classes], "shares": ["B", predictor.shares], "other": ["B", 1]}
+    if groups:
+        inputs["apart"] = ["B", classes, classes]
+    return graph.model(inputs, {"accuracy": ["B", 1]})
+
+
+def _reshaped(graph: Graph, x: str, shape: tuple[int, ...]) -> str:
+    return graph.node("Reshape", x, graph.numbers(shape))
+
+
+def _flat(graph: Graph, x: str, width: int) -> str:
+    return _reshaped(graph, x, (-1, width))
 
 
 def _sum(graph: Graph, x: str, width: int) -> str:

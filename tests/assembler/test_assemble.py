@@ -18,7 +18,7 @@ from assembler.propose import Estimator, propose
 from assembler.scenario import Scenario, parse_scenario
 from supernet.checkpoint import Checkpoint, load_checkpoint
 from tests.shapes import SMALL
-from tests.small import CLASSES, small_checkpoint, small_supernet
+from tests.small import CLASSES, GROUPS, small_checkpoint, small_supernet
 
 PHASES = ["assembling", "calibrating", "compiling", "verifying", "measuring"]
 Kit = tuple[Checkpoint, Estimator, Profile]
@@ -106,6 +106,25 @@ def test_other_adds_an_output(kit: Kit) -> None:
         None, {"image": kit[0].validation.images[:6].astype(np.float32)}
     )
     assert scores.shape == (6, 4)
+
+
+def test_a_group_is_one_output(kit: Kit, tmp_path: Path) -> None:
+    folder = tmp_path / "grouped"
+    card = small_checkpoint(folder, small_supernet(), GROUPS)
+    grouped = load_checkpoint(folder), Estimator(folder, card), kit[2]
+    asked = scenario({"size_mb": 1.0}, ("mammal", "eel", "insect"))
+    assembly = made(grouped, asked)
+    assert assembly.manifest["classes"] == ["mammal", "eel", "insect"]
+    assert estimate(asked, card, grouped[1], grouped[2]).feasible
+    images = kit[0].validation
+    session = onnxruntime.InferenceSession(assembly.content)
+    (scores,) = session.run(None, {"image": images.images.astype(np.float32)})
+    assert scores.shape == (len(images), 3)
+    expected = np.array([2, 2, 0, 0, 1, 0])[images.labels]
+    right = float((scores.argmax(axis=1) == expected).mean())
+    assert measured(assembly).accuracy == pytest.approx(right)
+    # Apart, as before: they are other models.
+    assert made(grouped, scenario({"size_mb": 1.0}, ("cat", "eel"))).manifest["classes"] == ["cat", "eel"]
 
 
 def test_a_limit_out_of_reach_is_refused_before_any_work(kit: Kit) -> None:

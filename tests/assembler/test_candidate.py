@@ -5,19 +5,17 @@ from dataclasses import replace
 import numpy as np
 
 from assembler.candidate import Candidate, cut, finish, screen
-from assembler.images import TaskImages, task_images
+from assembler.images import TaskImages
 from supernet.gates import Gates, full_gates, prefix_gates
 from supernet.model import Supernet
-from supernet.task import Kind, Task
 from tests.shapes import SMALL
-from tests.small import CLASSES, small_images, small_supernet
+from tests.small import CLASSES, small_images, small_supernet, sorted_images
 
 CALIBRATION, VALIDATION = small_images(60, seed=1), small_images(40, seed=2)
 
 
 def images_for(*classes: str, other: bool = False) -> TaskImages:
-    task = Task(kind=Kind.CLASSIFICATION, classes=classes, other=other)
-    return task_images(task, CLASSES, CALIBRATION, VALIDATION)
+    return sorted_images(CALIBRATION, VALIDATION, *classes, other=other)
 
 
 def made(gates: Gates, supernet: Supernet, images: TaskImages) -> Candidate:

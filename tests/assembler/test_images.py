@@ -11,7 +11,7 @@ from tests.small import CLASSES
 
 def test_images_are_labelled_in_the_order_of_the_request() -> None:
     images = images_for("dog", "ant")
-    assert images.rows == (3, 0)
+    assert images.outputs.rows == (3, 0)
     for image, label in zip(images.validation.images, images.validation.labels, strict=True):
         place = int(np.flatnonzero((VALIDATION.images == image).all(axis=(1, 2, 3)))[0])
         assert VALIDATION.labels[place] == (3, 0)[label]
@@ -38,3 +38,13 @@ def test_places_in_a_class_count_up_and_first_cuts() -> None:
     assert place_in_class(labels).tolist() == [0, 0, 1, 2, 1]
     split = Split(np.zeros((5, 1, 2, 2), np.uint8), labels)
     assert first(split, 3).labels.tolist() == [2, 0, 2]
+
+
+def test_images_of_a_group_have_the_label_of_its_output() -> None:
+    images = images_for("mammal", "eel", "ant", other=True)
+    assert images.outputs.rows == (2, 3, 5, 4, 0, 1)
+    assert images.outputs.of == (0, 0, 0, 1, 2, 3)
+    assert np.bincount(images.validation.labels).tolist() == [120, 40, 40, 40]
+    for image, label in zip(images.validation.images, images.validation.labels, strict=True):
+        place = int(np.flatnonzero((VALIDATION.images == image).all(axis=(1, 2, 3)))[0])
+        assert label == (2, 3, 0, 0, 1, 0)[VALIDATION.labels[place]]

@@ -94,14 +94,15 @@ def test_features_are_what_the_head_sees() -> None:
     np.testing.assert_allclose(scores(build(subnet, SMALL.input)), expected, atol=1e-5)
 
 
-def test_rows_not_asked_for_are_together_the_output_for_none() -> None:
+def test_rows_of_one_output_are_added_up() -> None:
     every = random_subnet(SMALL, COUNTS, 6)
-    some = replace(every, own=2)
+    some = replace(every, of=(0, 1, 1, 2, 2, 2))
     alone = scores(build(every, SMALL.input))
     together = scores(build(some, SMALL.input))
     assert together.shape[1] == some.outputs == 3
-    np.testing.assert_allclose(together[:, :2], alone[:, :2], atol=1e-6)
-    np.testing.assert_allclose(together[:, 2], alone[:, 2:].sum(axis=1), atol=1e-6)
+    np.testing.assert_allclose(together[:, 0], alone[:, 0], atol=1e-6)
+    np.testing.assert_allclose(together[:, 1], alone[:, 1:3].sum(axis=1), atol=1e-6)
+    np.testing.assert_allclose(together[:, 2], alone[:, 3:].sum(axis=1), atol=1e-6)
     logits = some.logits(scores(build(every, SMALL.input, output=FEATURES_NAME)))
     expected = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
     np.testing.assert_allclose(together, expected, atol=1e-5)

@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 
 from assembler.candidate import cut, finish
-from assembler.images import task_images
 from assembler.nominal import nominal_profile
 from assembler.pieces import Pieces
-from assembler.propose import Estimator, budget_of, caps_of, head_of, least_cost, propose
+from assembler.propose import Estimator, budget_of, caps_of, least_cost, propose
 from assembler.scenario import Scenario, parse_scenario
 from assembler.search import search
 from assembler.utility import PORTFOLIO
 from supernet.card import load_card
 from supernet.gates import full_gates
-from supernet.task import Kind, Task
 from tests.shapes import SMALL
-from tests.small import CLASSES, small_checkpoint, small_images, small_supernet
+from tests.small import CLASSES, small_checkpoint, small_images, small_supernet, sorted_images
 
 PROFILE = nominal_profile(SMALL)
 
@@ -45,12 +43,12 @@ def test_one_search_serves_all_weights_at_every_side(
     asked = scenario(least * share, *classes)
     caps = caps_of(asked.limits)
     found = propose(asked, estimator, PROFILE)
-    best = found[0].gates.side
+    best, rows = found[0].gates.side, [CLASSES.index(name) for name in classes]
     for side in SMALL.every_side:
         budget = budget_of(caps, asked, estimator.card, PROFILE, side)
         alone = [
-            search(values, SMALL.at(side), PROFILE.at(side), caps, head_of(asked, estimator.card)[0])
-            for values in estimator.utilities(classes, budget, PORTFOLIO[: 3 if budget <= 0.5 else 1])
+            search(values, SMALL.at(side), PROFILE.at(side), caps, len(classes))
+            for values in estimator.utilities(rows, budget, PORTFOLIO[: 3 if budget <= 0.5 else 1])
         ]
         mine = [proposal for proposal in found if proposal.gates.side == side]
         if alone[0] is None:
@@ -73,13 +71,12 @@ def test_pieces_of_serving_can_be_left_out(estimator: Estimator, tmp_path: Path)
     unshrunk = propose(asked, Estimator(folder, card, Pieces(sides=False)), PROFILE)
     sides = [proposal.gates.side for proposal in whole]
     assert len(set(sides)) == len(general) <= len(whole)
-    assert len(Estimator(folder, card, Pieces(weights=(0.0,))).utilities(("ant",), 0.5)) == 1
+    assert len(Estimator(folder, card, Pieces(weights=(0.0,))).utilities((0,), 0.5)) == 1
     assert {proposal.gates.side for proposal in unshrunk} == {None} < set(sides)
 
 
 def test_a_head_that_is_not_fitted_is_the_supernets(tmp_path: Path) -> None:
     supernet = small_supernet()
-    task = Task(kind=Kind.CLASSIFICATION, classes=("fox", "ant"))
-    images = task_images(task, CLASSES, small_images(20, 1), small_images(20, 2))
+    images = sorted_images(small_images(20, 1), small_images(20, 2), "fox", "ant")
     candidate = finish(cut(full_gates(SMALL), supernet, images), SMALL, images, refit=False)
     assert np.array_equal(candidate.subnet.head_weight, supernet.head.weight.detach().numpy()[[5, 0]])

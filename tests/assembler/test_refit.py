@@ -53,7 +53,7 @@ def test_rows_that_are_one_output_together_are_fitted_together() -> None:
     features = (centres[kinds] + draw.normal(0, 0.4, (180, 2))).astype(np.float32)
     labels = np.minimum(kinds, 1)
     start = draw.normal(0, 0.1, (3, 2)).astype(np.float32), np.zeros(3, np.float32)
-    weight, bias = refit_head(features, labels, *start, own=1)
+    weight, bias = refit_head(features, labels, *start, of=(0, 1, 1))
     logits = features @ weight.T + bias
     merged = np.stack([logits[:, 0], np.logaddexp(logits[:, 1], logits[:, 2])], axis=1)
     assert (merged.argmax(axis=1) == labels).mean() > 0.97
@@ -61,16 +61,17 @@ def test_rows_that_are_one_output_together_are_fitted_together() -> None:
     assert ((features @ alone[0].T + alone[1]).argmax(axis=1) == labels).mean() < 0.8
 
 
-@pytest.mark.parametrize("own", [None, 1, 3])
-def test_the_slope_is_the_derivative_of_the_loss(own: int | None) -> None:
+@pytest.mark.parametrize("of", [None, (0, 1, 1, 1, 1), (0, 0, 1, 2, 2)])
+def test_the_slope_is_the_derivative_of_the_loss(of: tuple[int, ...] | None) -> None:
     torch.manual_seed(0)
     logits = torch.randn(12, 5, dtype=torch.float64, requires_grad=True)
-    labels = torch.arange(12) % (5 if own is None else own + 1)
+    labels = torch.arange(12) % (5 if of is None else max(of) + 1)
     merged = logits
-    if own is not None:
-        merged = torch.cat([logits[:, :own], logits[:, own:].logsumexp(dim=1, keepdim=True)], dim=1)
+    if of is not None:
+        members = (torch.tensor(of) == output for output in range(max(of) + 1))
+        merged = torch.stack([logits[:, rows].logsumexp(dim=1) for rows in members], dim=1)
     expected = torch.nn.functional.cross_entropy(merged, labels)
     (slope,) = torch.autograd.grad(expected, logits)
-    value, found = loss_and_slope(logits.detach(), labels, own)
+    value, found = loss_and_slope(logits.detach(), labels, of)
     assert torch.allclose(value, expected.detach())
     assert torch.allclose(found, slope, atol=1e-12)

@@ -36,6 +36,7 @@ BODY: dict[str, Any] = {
 
 
 SHOES = make_card("shoes", ("sneaker", "boot", "sandal"))
+GROUPED = SHOES.model_copy(update={"groups": {"closed": (0, 1), "any": (0, 1, 2)}})
 CLOTHES = make_card("clothes", ("coat", "bag", "sneaker"))
 
 
@@ -208,6 +209,22 @@ def test_other_needs_a_class_that_is_not_asked_for() -> None:
     assert (error.code, error.problems[0].pointer) == ("scenario-invalid", "/task/other")
     task["classes"] = ["sandal", "boot"]
     assert resolve(parse_scenario(body(task=task)), [SHOES]) is SHOES
+    task["classes"] = ["closed", "sandal"]
+    error = refused(parse_scenario(body(task=task)), GROUPED)
+    assert (error.code, error.problems[0].pointer) == ("scenario-invalid", "/task/other")
+
+
+def test_groups_are_asked_for_as_classes_are() -> None:
+    assert resolve(asking_for("closed", "sandal"), [CLOTHES, GROUPED]) is GROUPED
+    error = refused(asking_for("closd", "sandal"), GROUPED)
+    assert (error.code, error.problems[0].pointer) == ("unknown-class", "/task/classes/0")
+    assert '"closed"' in error.detail
+
+
+@pytest.mark.parametrize("classes", [("boot", "closed"), ("closed", "boot"), ("closed", "any")])
+def test_a_class_does_not_stand_in_two_outputs(classes: tuple[str, ...]) -> None:
+    error = refused(asking_for(*classes), GROUPED)
+    assert (error.code, error.problems[0].pointer) == ("scenario-invalid", "/task/classes/1")
 
 
 def test_classes_that_no_single_supernet_knows_together_are_unknown() -> None:

@@ -9,21 +9,14 @@ import pytest
 from assembler.candidate import cut, finish
 from assembler.compile.onnx import build
 from assembler.errors import VerificationFailed
-from assembler.images import task_images
 from assembler.subnet import Subnet
 from assembler.verify import verify
 from supernet.gates import prefix_gates
-from supernet.task import Kind, Task
 from tests.shapes import SMALL
-from tests.small import CLASSES, small_images, small_supernet
+from tests.small import small_images, small_supernet, sorted_images
 
 SUPERNET = small_supernet()
-IMAGES = task_images(
-    Task(kind=Kind.CLASSIFICATION, classes=("fox", "ant", "bee")),
-    CLASSES,
-    small_images(30, 1),
-    small_images(20, 2),
-)
+IMAGES = sorted_images(small_images(30, 1), small_images(20, 2), "fox", "ant", "bee")
 CANDIDATE = finish(cut(prefix_gates((2, 1, 3)), SUPERNET, IMAGES), SMALL, IMAGES)
 
 
@@ -37,7 +30,7 @@ def test_an_honest_file_passes() -> None:
 
 
 def spoiled_stem(subnet: Subnet) -> Subnet:
-    return replace(subnet, stem=replace(subnet.stem, bias=subnet.stem.bias + 0.05))
+    return replace(subnet, stem=(replace(subnet.stem[0], bias=subnet.stem[0].bias + 0.05),))
 
 
 def swapped_rows(subnet: Subnet) -> Subnet:

@@ -40,6 +40,7 @@ def test_tasks_and_devices_are_listed(app: FastAPI) -> None:
         "kind": "classification",
         "supernet": "clothes",
         "classes": ["coat", "bag", "sneaker", "boot"],
+        "groups": {},
     }
     devices = ask(app, "GET", "/devices").json()["devices"]
     local = ask(app, "GET", "/devices/local").json()
