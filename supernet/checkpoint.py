@@ -7,8 +7,10 @@ import hashlib
 import io
 import shutil
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -103,13 +105,16 @@ def file_digests(files: dict[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
 
 
-def save_checkpoint(folder: Path, card: Card, files: dict[str, bytes]) -> None:
+def save_checkpoint(
+    folder: Path, card: Card, files: dict[str, bytes], beside: Mapping[str, bytes] = MappingProxyType({})
+) -> None:
     """Write a checkpoint folder; a checkpoint that is there is replaced only when the new one is complete.
 
     Args:
         folder: where it goes.
         card: its ``files`` are the digests of ``files``.
         files: name -> content.
+        beside: name -> content of what is for people to read: no part of the checkpoint, so the Card does not list it.
 
     Raises:
         CheckpointDamaged: something else lies in the folder, or the new files do not match their digests.
@@ -119,7 +124,7 @@ def save_checkpoint(folder: Path, card: Card, files: dict[str, bytes]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     partial.mkdir(parents=True)
-    for name, content in files.items():
+    for name, content in {**beside, **files}.items():
         (partial / name).write_bytes(content)
     (partial / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
     load_card(partial)

@@ -77,6 +77,20 @@ def test_a_new_checkpoint_replaces_the_old_one_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small"]
 
 
+def test_what_lies_beside_a_checkpoint_is_written_with_it_and_is_no_part_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    small_checkpoint(folder, small_supernet())
+    card = load_card(folder)
+    files = {name: (folder / name).read_bytes() for name in card.files}
+    save_checkpoint(folder, card, files, beside={"look.html": b"a page"})
+    assert (folder / "look.html").read_bytes() == b"a page"
+    (folder / "look.html").write_bytes(b"another page")
+    assert load_card(folder) == card
+    assert load_card(folder).digest == card.digest
+    save_checkpoint(folder, card, files)
+    assert not (folder / "look.html").exists()
+
+
 @pytest.mark.parametrize("name", [".", "..", ".hidden"])
 def test_a_checkpoint_needs_a_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(CheckpointDamaged, match="needs a name"):
