@@ -4,7 +4,7 @@ The same proposals that a check predicts are the ones that ``assemble`` cuts out
 Legend: K classes of the supernet, M modules of all blocks together, L blocks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,13 +36,18 @@ class Proposal:
 
 
 class Estimator:
-    """Assembler and accuracy predictor of one checkpoint, run by onnxruntime; safe to share between threads."""
+    """Assembler and accuracy predictor of one checkpoint, run by onnxruntime; safe to share between threads.
 
-    def __init__(self, folder: Path, card: Card, pieces: Pieces = Pieces()) -> None:
+    ``checkpoint`` is its folder, or its files by name where they are not written yet.
+    """
+
+    def __init__(self, checkpoint: Path | Mapping[str, bytes], card: Card, pieces: Pieces = Pieces()) -> None:
         self.card = card
         self.pieces = pieces
-        self._assembler = single_threaded(folder / "assembler.onnx")
-        self._predictor = single_threaded(folder / "predictor.onnx")
+        self._assembler, self._predictor = (
+            single_threaded(checkpoint / name if isinstance(checkpoint, Path) else checkpoint[name])
+            for name in ("assembler.onnx", "predictor.onnx")
+        )
 
     def _asked(self, rows: Sequence[int]) -> Array:
         asked = np.zeros((1, len(self.card.classes)), np.float32)

@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from assembler.compile.network import build_assembler, build_predictor
+from assembler.examine import confusion_of, examine
+from assembler.look import LOOK_FILE, Counts, accuracy_by_class
+from assembler.page import page_of
+from assembler.propose import Estimator
 from assembler.train import Setup, Trained
 from supernet.backbones import BACKBONES
 from supernet.card import Card, DataSource, Figures, Training
@@ -17,20 +21,18 @@ from supernet.checkpoint import (
     IMAGES_FILE,
     PREDICTOR_FILE,
     WEIGHTS_FILE,
+    Checkpoint,
     file_digests,
     images_bytes,
     named_bytes,
     save_checkpoint,
     weights_bytes,
 )
-from supernet.data import DataSet, Split
-from supernet.evaluate import logits_of
-from supernet.gates import full_gates
-from supernet.model import Supernet
+from supernet.data import DataSet
 from supernet.named import NAMED_FILE
 from supernet.task import Kind
 
-DENSE_CALIBRATION = 100
+TEST_IMAGES = "test images"
 MOST_STORED_TO_VALIDATE = 150
 SAMPLED_IMAGES = 400
 STORED_BYTES = 3_200_000
@@ -73,6 +75,7 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
         files[IMAGES_FILE] = images_bytes(calibration, validation)
     else:
         files[NAMED_FILE] = named_bytes(publication.named_in, to_calibrate, to_validate)
+    confusion = confusion_of(trained.supernet, calibration, setup.data.test)
     card = Card(
         name=publication.name,
         kind=Kind.CLASSIFICATION,
@@ -90,10 +93,12 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
             machine=f"{platform.machine()}, {os.cpu_count()} cores, {setup.processes} processes on {setup.device}",
             versions={name: version(name) for name in ("torch", "numpy", "onnx", "onnxruntime")},
         ),
-        figures=_figures(trained, trained.supernet, calibration, setup.data.test),
+        figures=_figures(trained, confusion),
         files=file_digests(files),
     )
-    save_checkpoint(folder, card, files)
+    checkpoint = Checkpoint(folder, card, trained.supernet, calibration, validation)
+    look = examine(checkpoint, Estimator(files, card), confusion, TEST_IMAGES)
+    save_checkpoint(folder, card, files, beside={LOOK_FILE: page_of(look).encode()})
     return card
 
 
@@ -117,22 +122,12 @@ def named_per_class(classes: int) -> tuple[int, int]:
     )
 
 
-def _figures(trained: Trained, supernet: Supernet, calibration: Split, test: Split) -> Figures:
-    logits = logits_of(supernet, full_gates(supernet.architecture), _start(calibration), test)
-    right = logits.argmax(axis=1) == test.labels
-    by_class = [
-        float(right[test.labels == c].mean()) if (test.labels == c).any() else 0.0
-        for c in range(logits.shape[1])
-    ]
+def _figures(trained: Trained, confusion: Counts) -> Figures:
+    by_class = accuracy_by_class(confusion)
     return Figures(
-        dense_accuracy=float(right.mean()),
-        dense_accuracy_by_class=tuple(by_class),
-        test_images=len(test),
+        dense_accuracy=float(confusion.trace() / confusion.sum()),
+        dense_accuracy_by_class=tuple(np.nan_to_num(by_class, nan=0.0).tolist()),
+        test_images=int(confusion.sum()),
         predictor_error=trained.foretold.error,
         predictor_pairs=trained.foretold.unseen,
     )
-
-
-def _start(split: Split) -> Split:
-    count = min(len(split), DENSE_CALIBRATION * len(np.unique(split.labels)))
-    return Split(split.images[:count], split.labels[:count])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -48,6 +49,10 @@ def test_a_run_ends_in_a_checkpoint_that_can_be_asked(tmp_path: Path) -> None:
         small_setup(tmp_path), trained, Publication("stripes", source, "train"), tmp_path / "stripes"
     )
     assert load_card(tmp_path / "stripes") == card
+    page = ElementTree.parse(tmp_path / "stripes" / "look.html")
+    assert "look.html" not in card.files
+    right = sum(int(row[1].text or "") for row in page.findall(".//section[@id='worst']//tbody/tr"))
+    assert right / 60 == card.figures.dense_accuracy
     assert 0.0 <= card.figures.predictor_error <= 1.0
     assert card.figures.predictor_pairs == 4
     checkpoint = load_checkpoint(tmp_path / "stripes")
