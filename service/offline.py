@@ -1,4 +1,4 @@
-"""Commands that need no server: train, measure, generate."""
+"""Commands that need no server: train, look, measure, generate."""
 
 import json
 import shlex
@@ -88,6 +88,7 @@ def train(
     """Train a supernet and its assembler; a run that was stopped is continued."""
     import torch
 
+    from assembler.look import LOOK_FILE
     from assembler.publish import Publication, named_per_class, publish, stored_per_class
     from assembler.train import STATE_FILE, Setup
     from assembler.train import train as run_training
@@ -162,6 +163,45 @@ def train(
     )
     card = publish(setup, trained, publication, out)
     print(f"{out}: {len(card.classes)} classes, dense net {card.figures.dense_accuracy:.1%} on test images")
+    print(f"look at it: {out / LOOK_FILE}")
+    return 0
+
+
+@offline.command()
+@ending
+def look(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Its data set, to try it on the test images. Default: its validation images."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Page to write. Default: look.html beside the Card.")
+    ] = None,
+) -> int:
+    """Show a checkpoint on one HTML page: what it is, what it confuses, what smaller models would give."""
+    from assembler.examine import confusion_of, examine
+    from assembler.look import LOOK_FILE
+    from assembler.page import page_of
+    from assembler.propose import Estimator
+    from assembler.publish import TEST_IMAGES
+    from service.settings import read_settings
+    from supernet.checkpoint import load_checkpoint
+    from supernet.data import load_data
+
+    loaded = load_checkpoint(checkpoint, datasets=read_settings().datasets)
+    card, tried, tried_on = loaded.card, loaded.validation, "validation images of the checkpoint"
+    if data is not None:
+        image = card.architecture.input
+        images = load_data(data, side_px=image.height, channels=image.channels)
+        tried, tried_on = images.test, TEST_IMAGES
+        if images.classes != card.classes or tried.images.shape[1:] != loaded.validation.images.shape[1:]:
+            raise typer.BadParameter("has other classes or images than the checkpoint", param_hint="--data")
+    confusion = confusion_of(loaded.supernet, loaded.calibration, tried)
+    seen = examine(loaded, Estimator(checkpoint, card), confusion, tried_on)
+    page = checkpoint / LOOK_FILE if out is None else out
+    write_whole(page, page_of(seen).encode())
+    print(page)
     return 0
 
 

@@ -110,11 +110,36 @@ def test_a_supernet_of_ones_own_is_trained_and_used(tmp_path: Path) -> None:
     assert accuracy_on_stripes(tmp_path / "model.onnx") > 0.8
 
 
+def look_at_stripes(folder: Path, *more: str, **environment: str) -> str:
+    """Return the page that the command writes."""
+    (folder / "zoo" / "stripes" / "look.html").unlink()
+    done = nnfactory("look", "zoo/stripes", *more, cwd=folder, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip() == "zoo/stripes/look.html"
+    return (folder / "zoo" / "stripes" / "look.html").read_text()
+
+
+def test_a_supernet_is_looked_at(tmp_path: Path) -> None:
+    train_stripes(tmp_path)
+    card = (tmp_path / "zoo" / "stripes" / "card.json").read_bytes()
+    assert "on 60 test images" in (tmp_path / "zoo" / "stripes" / "look.html").read_text()
+    assert "on 60 test images" in look_at_stripes(tmp_path, "--data", "stripes.npz")
+    assert "on 120 validation images of the checkpoint" in look_at_stripes(tmp_path)
+    assert (tmp_path / "zoo" / "stripes" / "card.json").read_bytes() == card
+    with np.load(tmp_path / "stripes.npz") as members:
+        np.savez(tmp_path / "other.npz", **{**members, "classes": np.array(CLASSES[::-1])})
+    refused = nnfactory("look", "zoo/stripes", "--data", "other.npz", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "other classes or images" in refused.stderr
+
+
 def test_a_supernet_without_images_takes_them_from_the_data_set_at_hand(tmp_path: Path) -> None:
     train_stripes(tmp_path, "--no-store-images", "--sides", "12")
     files = {path.name for path in (tmp_path / "zoo" / "stripes").iterdir()}
     assert "images.json" in files
     assert "images.npz" not in files
+    assert "<img" not in (tmp_path / "zoo" / "stripes" / "look.html").read_text()
+    assert "<img" not in look_at_stripes(tmp_path, NNF_DATASETS=str(tmp_path))
     refused = generate_from_stripes(tmp_path)
     assert refused.returncode == 2
     assert "takes its images from stripes.npz" in refused.stderr
