@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from assembler.compile.network import build_assembler, build_predictor
-from assembler.examine import confusion_of, examine
-from assembler.look import LOOK_FILE, Counts, accuracy_by_class
-from assembler.page import page_of
+from assembler.look.examine import confusion_of, examine
+from assembler.look.facts import LOOK_FILE, Counts, accuracy_by_class
+from assembler.look.page import page_of
 from assembler.propose import Estimator
 from assembler.train import Setup, Trained
 from supernet.backbones import BACKBONES

@@ -88,7 +88,7 @@ def train(
     """Train a supernet and its assembler; a run that was stopped is continued."""
     import torch
 
-    from assembler.look import LOOK_FILE
+    from assembler.look.facts import LOOK_FILE
     from assembler.publish import Publication, named_per_class, publish, stored_per_class
     from assembler.train import STATE_FILE, Setup
     from assembler.train import train as run_training
@@ -180,9 +180,9 @@ def look(
     ] = None,
 ) -> int:
     """Show a checkpoint on one HTML page: what it is, what it confuses, what smaller models would give."""
-    from assembler.examine import confusion_of, examine
-    from assembler.look import LOOK_FILE
-    from assembler.page import page_of
+    from assembler.look.examine import confusion_of, examine
+    from assembler.look.facts import LOOK_FILE
+    from assembler.look.page import page_of
     from assembler.propose import Estimator
     from assembler.publish import TEST_IMAGES
     from service.settings import read_settings

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from assembler.drawing import ticks
-from assembler.examine import confusion_of, examine
-from assembler.look import Look, Mistake, accuracy_by_class, confused_pairs, curve_of, worst_classes
+from assembler.look.drawing import ticks
+from assembler.look.examine import confusion_of, examine
+from assembler.look.facts import Look, Mistake, accuracy_by_class, confused_pairs, curve_of, worst_classes
+from assembler.look.page import page_of
 from assembler.nominal import nominal_profile
-from assembler.page import page_of
 from assembler.propose import Estimator
 from supernet.checkpoint import Checkpoint, file_digests, load_checkpoint, named_bytes, save_checkpoint
 from supernet.data import Split

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from assembler.look import Counts
-from assembler.markup import Markup, tag
+from assembler.look.facts import Counts
+from assembler.look.markup import Markup, tag
 
 LEVELS = 10
 # The side of a cell of a heat map, by how many classes it has at most.

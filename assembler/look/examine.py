@@ -5,7 +5,7 @@ Legend: N images, K classes.
 
 import numpy as np
 
-from assembler.look import Counts, Look, Mistake, curve_of, worst_classes
+from assembler.look.facts import Counts, Look, Mistake, curve_of, worst_classes
 from assembler.propose import Estimator
 from supernet.checkpoint import IMAGES_FILE, Checkpoint
 from supernet.data import Split

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from assembler.drawing import LEVELS, percent
-from assembler.look import Look
-from assembler.markup import Markup, section, tag
-from assembler.sections import confusion_section, curve_section, worst_section
+from assembler.look.drawing import LEVELS, percent
+from assembler.look.facts import Look
+from assembler.look.markup import Markup, section, tag
+from assembler.look.sections import confusion_section, curve_section, worst_section
 from supernet.card import Card
 
 COLORS = {"rgb": "RGB"}
