@@ -137,6 +137,7 @@ def train(
                 epochs=epochs,
                 batch=batch,
                 learning_rate=rate,
+                bfloat16=chosen == "cuda",
                 seed=seed,
                 augmentation=Augmentation(shift_px, flip, erase, zoom, color),
             ),

@@ -38,7 +38,8 @@ class Recipe:
     """How long and how to train; ``batch`` counts the images of a step over all processes.
 
     ``average`` is the share that the moving average of the weights keeps a step, 0 takes the weights as they are;
-    ``teach`` says whether the full net teaches the others.
+    ``teach`` says whether the full net teaches the others, ``bfloat16`` whether convolutions compute in short floats,
+    which pays on GPUs alone.
     """
 
     epochs: float = 60.0
@@ -49,6 +50,7 @@ class Recipe:
     warmup: float = 0.03
     average: float = 0.999
     teach: bool = True
+    bfloat16: bool = False
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -192,13 +194,13 @@ def train_steps(
             group["lr"] = recipe.learning_rate * factor
         run.optimizer.zero_grad(set_to_none=True)
         learns = not samples or run.step % FULL_EVERY == 0
-        with torch.set_grad_enabled(learns):
-            logits = supernet(batch, dense)
+        with torch.set_grad_enabled(learns), short_floats(device, recipe):
+            logits = supernet(batch, dense).float()
             loss = nn.functional.cross_entropy(logits[:even], target[:even])
         if learns:
             loss.backward()  # type: ignore[no-untyped-call]
         for sample in samples:
-            _backward(supernet, batch, target, logits.detach(), sample, even, teach=recipe.teach)
+            _backward(supernet, batch, target, logits.detach(), sample, even, recipe)
         share_gradients(run.parameters(), world)
         nn.utils.clip_grad_norm_(run.parameters(), 5.0)
         run.optimizer.step()
@@ -206,6 +208,11 @@ def train_steps(
         _average(run, recipe)
         run.seconds = time.monotonic() - started
         yield float(loss.detach())
+
+
+def short_floats(device: torch.device, recipe: Recipe) -> torch.autocast:
+    """Return the context in which a network computes as the recipe says."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16)
 
 
 def favoured(
@@ -235,8 +242,7 @@ def _backward(
     teacher: Tensor,
     sample: Sample,
     even: int,
-    *,
-    teach: bool,
+    recipe: Recipe,
 ) -> None:
     classes = torch.tensor(sample.classes, dtype=torch.int64, device=batch.device)
     mine = torch.isin(target, classes)
@@ -246,8 +252,9 @@ def _backward(
         return
     strengths = None if sample.strengths is None else [s.to(batch.device) for s in sample.strengths]
     # All images go through, so that layers are normalised as they will be when the network is calibrated.
-    logits = supernet(batch, sample.gates, None, strengths)[mine]
-    loss = task_loss(logits, target[mine], classes, teacher[mine] if teach else None)
+    with short_floats(batch.device, recipe):
+        logits = supernet(batch, sample.gates, None, strengths)[mine].float()
+    loss = task_loss(logits, target[mine], classes, teacher[mine] if recipe.teach else None)
     loss.backward()  # type: ignore[no-untyped-call]
 
 

@@ -1,5 +1,6 @@
 """Training is a function of seed and step, and continues where it stopped."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -46,6 +47,23 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
     assert second.step == whole.step == 8
     for name, tensor in whole.supernet.state_dict().items():
         np.testing.assert_allclose(second.supernet.state_dict()[name].numpy(), tensor.numpy(), atol=1e-6)
+
+
+def test_training_in_short_floats_learns_as_well_and_keeps_weights_long() -> None:
+    run = fresh()
+    run.recipe = replace(RECIPE, bfloat16=True)
+    for _ in train_steps(run, DATA, 60, 60, elastic_sampler(SMALL, len(CLASSES))):
+        pass
+    assert accuracy_of(run.supernet, full_gates(SMALL), DATA, small_images(10, seed=9)) > 0.7
+    assert {tensor.dtype for tensor in run.supernet.state_dict().values()} == {torch.float32}
+    plain = fresh()
+    for _ in train_steps(plain, DATA, 1, 60, lambda draw, progress: []):
+        pass
+    short = fresh()
+    short.recipe = run.recipe
+    for _ in train_steps(short, DATA, 1, 60, lambda draw, progress: []):
+        pass
+    assert not torch.equal(plain.supernet.stem.weight, short.supernet.stem.weight)
 
 
 def test_training_learns_with_all_modules_and_with_few() -> None:
