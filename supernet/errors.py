@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from supernet.findings import Kind
+
 
 class SupernetError(Exception):
     """Base of all errors raised by the supernet room."""
@@ -23,6 +25,15 @@ class DataInvalid(SupernetError):
         self.path = path
         self.reason = reason
         super().__init__(f"data set {path}: {reason}")
+
+
+class PictureUnusable(SupernetError):
+    """One picture of a data set cannot be used; the kind of finding says why."""
+
+    def __init__(self, kind: Kind, detail: str) -> None:
+        self.kind = kind
+        self.detail = detail
+        super().__init__(f"{kind.value}: {detail}")
 
 
 class DataMissing(SupernetError):
