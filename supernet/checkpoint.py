@@ -23,6 +23,7 @@ from safetensors.numpy import save as save_tensors
 from supernet.card import CARD_FILE, Card, load_card
 from supernet.data import SPLITS, Split, load_data
 from supernet.errors import CheckpointDamaged, DataInvalid
+from supernet.folder import is_zip
 from supernet.model import Supernet
 from supernet.named import NAMED_FILE, NamedImages, check_files, data_at_hand, file_digest, load_named
 from supernet.sheets import sheet_file
@@ -86,10 +87,10 @@ def named_bytes(path: Path, calibration: Indices, validation: Indices) -> bytes:
         validation: places among its validation images.
 
     Raises:
-        DataInvalid: it is an image folder, which has no order to rely on.
+        DataInvalid: it is an image folder or zip, whose images depend on how they were read.
     """
-    if path.is_dir():
-        raise DataInvalid(path, "images of a folder cannot be named by their place; use an archive")
+    if path.is_dir() or is_zip(path):
+        raise DataInvalid(path, "images of a folder or zip cannot be named by their place; use an archive")
     files = (path,) if path.is_file() else tuple(sheet_file(path, split) for split in SPLITS)
     named = NamedImages(
         data=path.name,

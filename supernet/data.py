@@ -1,4 +1,4 @@
-"""Labelled images from numpy archives, contact sheets and image folders.
+"""Labelled images from numpy archives, contact sheets, image folders and zips.
 
 Legend: N images, C channels, H height, W width, K classes. Pixels are uint8, 0..255.
 """
@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
 from supernet.errors import DataInvalid
+from supernet.folder import is_zip, read_folder
 from supernet.sheets import Members, read_sheets, sheet_file
 
 SPLITS = ("train", "val", "test")
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,8 @@ class Split:
 class DataSet:
     """Three splits of one vocabulary.
 
-    ``groups`` are the groups of similar classes, one number a class, if known; ``group_names`` their names.
+    ``groups`` are the groups of similar classes, one number a class, if known; ``group_names`` their names. ``report``
+    says what reading a folder or zip found.
     """
 
     name: str
@@ -75,6 +75,7 @@ class DataSet:
     test: Split
     groups: tuple[int, ...] = ()
     group_names: tuple[str, ...] = ()
+    report: str = ""
 
     @property
     def named_groups(self) -> dict[str, tuple[int, ...]]:
@@ -179,49 +180,16 @@ def _groups(members: Members, classes: int, path: Path) -> tuple[tuple[int, ...]
     return tuple(groups.tolist()), names
 
 
-def load_folder(path: Path, *, side_px: int, channels: int) -> DataSet:
-    """Read ``<split>/<class>/<image>``, every image resized to a square.
-
-    Args:
-        path: the folder; ``train`` and ``val`` must be there, ``test`` defaults to ``val``.
-        side_px: side of the square the images are resized to.
-        channels: 1 for gray, 3 for RGB.
+def load_folder(path: Path, *, side_px: int, channels: int, seed: int) -> DataSet:
+    """Read an image folder or a zip of one; its report says what was left out.
 
     Raises:
-        DataInvalid: a split or class is missing or empty, or a file is not an image.
+        DataInvalid: see ``read_folder``.
     """
-    if not (path / "train").is_dir():
-        raise DataInvalid(path, "has no folder 'train'")
-    if not (path / "val").is_dir():
-        raise DataInvalid(path, "has no folder 'val'")
-    classes = tuple(sorted(entry.name for entry in (path / "train").iterdir() if entry.is_dir()))
-    if len(classes) < 2:
-        raise DataInvalid(path, f"train holds {len(classes)} classes, at least 2 are needed")
-    splits: dict[str, Split] = {}
-    for split in SPLITS:
-        folder = path / split
-        if not folder.is_dir():
-            splits[split] = splits["val"]
-            continue
-        images, labels = [], []
-        for label, name in enumerate(classes):
-            for file in sorted((folder / name).glob("*")):
-                if file.suffix.lower() in IMAGE_SUFFIXES:
-                    images.append(_read_image(file, side_px, channels))
-                    labels.append(label)
-        stacked = np.stack(images) if images else np.empty((0, channels, side_px, side_px), np.uint8)
-        splits[split] = _check(Split(stacked, np.asarray(labels, np.int64)), len(classes), split, path)
-    return DataSet(path.name, classes, splits["train"], splits["val"], splits["test"])
-
-
-def _read_image(file: Path, side_px: int, channels: int) -> npt.NDArray[np.uint8]:
-    try:
-        with Image.open(file) as image:
-            shaped = image.convert("L" if channels == 1 else "RGB").resize((side_px, side_px))
-            pixels = np.asarray(shaped, np.uint8)
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataInvalid(file, f"is not an image ({error})") from error
-    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    found = read_folder(path, side_px=side_px, channels=channels, seed=seed)
+    train, val, test = (Split(*found.splits[split]) for split in SPLITS)
+    name = path.stem if is_zip(path) else path.absolute().name
+    return DataSet(name, found.classes, train, val, test, found.groups, str(found.report))
 
 
 def load_sheets(path: Path) -> DataSet:
@@ -251,20 +219,21 @@ def load_sheets(path: Path) -> DataSet:
     )
 
 
-def load_data(path: Path, *, side_px: int = 32, channels: int = 3) -> DataSet:
-    """Read a numpy archive (a file), contact sheets (a name) or an image folder.
+def load_data(path: Path, *, side_px: int = 32, channels: int = 3, seed: int = 0) -> DataSet:
+    """Read a numpy archive (a file), contact sheets (a name), or an image folder or zip.
 
     Args:
         path: the file or folder; for contact sheets what the names of its files begin with, ``cifar10`` for
             ``cifar10_train.npz`` and so on.
-        side_px: of the images of a folder.
-        channels: of the images of a folder.
+        side_px: of the images of a folder or zip.
+        channels: of the images of a folder or zip: 1 for gray, 3 for RGB.
+        seed: of the draw of the splits that a folder or zip does not give.
 
     Raises:
         DataInvalid: see ``load_archive``, ``load_sheets`` and ``load_folder``; or nothing is at the path.
     """
-    if path.is_dir():
-        return load_folder(path, side_px=side_px, channels=channels)
+    if path.is_dir() or is_zip(path):
+        return load_folder(path, side_px=side_px, channels=channels, seed=seed)
     if path.exists():
         return load_archive(path)
     if sheet_file(path, "train").exists():

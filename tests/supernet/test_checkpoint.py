@@ -170,6 +170,8 @@ def test_another_data_set_of_the_same_name_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "small", datasets=tmp_path / "data")
 
 
-def test_images_of_a_folder_cannot_be_named(tmp_path: Path) -> None:
-    with pytest.raises(DataInvalid, match="cannot be named"):
-        named_bytes(tmp_path, np.arange(3), np.arange(3))
+def test_images_of_a_folder_or_zip_cannot_be_named(tmp_path: Path) -> None:
+    (tmp_path / "pets.zip").touch()
+    for path in (tmp_path, tmp_path / "pets.zip"):
+        with pytest.raises(DataInvalid, match="cannot be named"):
+            named_bytes(path, np.arange(3), np.arange(3))

@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from supernet.data import Augmentation, Split, augment, load_data
 from supernet.errors import DataInvalid
+from tests.photos import classes_in, zip_of
 from tests.small import small_images
 
 
@@ -80,32 +80,31 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
         load_data(tmp_path / "missing.npz")
 
 
-def folder(path: Path) -> Path:
-    for split in ("train", "val"):
-        for label, name in enumerate(("cat", "dog")):
-            (path / split / name).mkdir(parents=True)
-            for number in range(3):
-                color = (200 * label, 30 * number, 10)
-                Image.new("RGB", (20, 30), color).save(path / split / name / f"{number}.png")
-    return path
+def test_a_folder_and_a_zip_are_read_with_a_report(tmp_path: Path) -> None:
+    classes_in(tmp_path / "pets" / "train", cat=4, dog=4)
+    classes_in(tmp_path / "pets" / "val", 50, cat=2, dog=2)
+    for path in (tmp_path / "pets", zip_of(tmp_path / "pets", tmp_path / "pets.zip")):
+        data = load_data(path, side_px=16, channels=1)
+        assert (data.name, data.classes) == ("pets", ("cat", "dog"))
+        assert data.train.images.shape == (8, 1, 16, 16)
+        assert data.train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+        assert np.array_equal(data.test.images, data.val.images)
+        assert data.report.startswith("2 classes, 12 usable images: train 8, val 4, test is val\n")
 
 
-def test_a_folder_is_read_and_resized(tmp_path: Path) -> None:
-    data = load_data(folder(tmp_path / "pets"), side_px=16, channels=3)
-    assert data.classes == ("cat", "dog")
-    assert data.train.images.shape == (6, 3, 16, 16)
-    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert data.train.images[3:, 0].min() == 200
-    assert np.array_equal(data.test.images, data.val.images)
+def test_the_seed_draws_the_splits_that_are_not_given(tmp_path: Path) -> None:
+    classes_in(tmp_path, cat=20, dog=20)
+    first, second = (load_data(tmp_path, side_px=8, seed=seed).val.images for seed in (0, 1))
+    assert first.shape == second.shape
+    assert not np.array_equal(first, second)
 
 
-def test_a_folder_without_a_split_or_with_a_broken_image_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataInvalid, match="has no folder 'train'"):
+def test_a_folder_without_images_and_a_zip_that_is_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataInvalid, match="no image lies at such a place"):
         load_data(tmp_path)
-    pets = folder(tmp_path / "pets")
-    (pets / "train" / "cat" / "broken.png").write_bytes(b"\x89PNG")
-    with pytest.raises(DataInvalid, match=r"broken\.png: is not an image"):
-        load_data(pets)
+    (tmp_path / "pets.zip").write_bytes(b"no zip")
+    with pytest.raises(DataInvalid, match="cannot be read as a zip"):
+        load_data(tmp_path / "pets.zip")
 
 
 @given(st.sets(st.integers(0, 5), min_size=1), st.randoms())

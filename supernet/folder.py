@@ -1,0 +1,135 @@
+"""A user's own photographs: an image folder or a zip of one, checked as a whole. Loads no torch.
+
+Legend: N images, C channels, S side of an image in px, K classes.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from supernet.division import Sample, divide, shortcomings, without_repeats
+from supernet.errors import DataInvalid, PictureUnusable
+from supernet.findings import SPLIT_ORDER, Finding, FolderReport, Kind, in_order
+from supernet.groups import read_groups
+from supernet.layout import Layout, lay_out
+from supernet.listing import MOST_BYTES, UNREADABLE, File, listed
+from supernet.pictures import Picture, read_picture
+
+
+@dataclass(frozen=True, slots=True)
+class FolderImages:
+    """What a folder holds: split -> (images N x C x S x S uint8, labels N int64 in 0..K-1), and the report on it.
+
+    ``groups`` has one number a class, or is empty.
+    """
+
+    classes: tuple[str, ...]
+    splits: dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]
+    groups: tuple[int, ...]
+    report: FolderReport
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a path is taken for a zip of images: a file whose name says so."""
+    return path.suffix.lower() == ".zip" and path.is_file()
+
+
+def read_folder(path: Path, *, side_px: int, channels: int, seed: int = 0) -> FolderImages:
+    """Read ``<split>/<class>/<image>`` or ``<class>/<image>``; one image at a time is held at its full size.
+
+    Splits are train, val (or valid, validation) and test; in a zip or folder, one wrapping folder may be around
+    them. What is not given of them is drawn: see ``divide``. ``classes.csv`` at the top gives groups: see
+    ``read_groups``. Images are ordered by split, class and file name; the same input and seed give the same arrays.
+
+    Args:
+        path: a folder or a zip.
+        side_px: side of the square every image is resized to; aspect ratios are not kept.
+        channels: 1 for gray, 3 for RGB.
+        seed: of the draw of splits.
+
+    Raises:
+        DataInvalid: it is no zip; or its layout, class names, ``classes.csv`` or number of usable images make it
+            unusable. The reason is then the whole report.
+    """
+    with listed(path) as listing:
+        layout = lay_out(listing)
+        findings = [*listing.findings, *layout.findings]
+        classes = layout.classes
+        groups: tuple[int, ...] = ()
+        if layout.table is not None:
+            groups, faults = read_groups(layout.table, classes)
+            findings += faults
+        samples, pictures, told = _pictures(layout, side_px, channels)
+    samples, left_out = without_repeats(samples)
+    findings += [*told, *left_out, *shortcomings(samples, classes, layout.splits)]
+    filled = {sample.split for sample in samples}
+    splits = tuple(split for split in layout.splits if split in filled)
+    if not any(finding.kind.refuses for finding in findings):
+        samples, decided = divide(samples, splits, seed)
+        findings += decided
+    test_is_val = bool(splits) and "test" not in splits
+    report = FolderReport(
+        counts=_counts(samples, classes),
+        sides_px=tuple(side for sample in samples for side in pictures[sample.number].sides_px),
+        findings=in_order(findings),
+        test_is_val=test_is_val,
+    )
+    if report.refused:
+        raise DataInvalid(path, f"cannot be used as it is\n{report}")
+    stacked = {
+        split: _stacked(samples, split, classes, pictures)
+        for split in SPLIT_ORDER
+        if split != "test" or not test_is_val
+    }
+    return FolderImages(classes, {"test": stacked["val"], **stacked}, groups, report)
+
+
+def _pictures(
+    layout: Layout, side_px: int, channels: int
+) -> tuple[list[Sample], dict[int, Picture], list[Finding]]:
+    """Return the usable images, number -> picture, and what was found in reading all of them."""
+    samples: list[Sample] = []
+    pictures: dict[int, Picture] = {}
+    findings: list[Finding] = []
+    for number, place in enumerate(layout.places):
+        try:
+            picture = read_picture(_content(place.file), side_px=side_px, channels=channels)
+        except PictureUnusable as error:
+            findings.append(Finding(error.kind, place.file.name, error.detail))
+            continue
+        if picture.several_frames:
+            findings.append(Finding(Kind.FRAMES, place.file.name))
+        pictures[number] = picture
+        samples.append(Sample(number, place.split, place.class_name, place.file.name, picture.digest))
+    return samples, pictures, findings
+
+
+def _content(file: File) -> bytes:
+    if file.size_bytes > MOST_BYTES:
+        raise PictureUnusable(Kind.HEAVY, f"{file.size_bytes / 2**20:.0f} MB")
+    try:
+        return file.read()
+    except UNREADABLE as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise PictureUnusable(Kind.UNREADABLE, reason or type(error).__name__) from error
+
+
+def _counts(samples: list[Sample], classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """Return split -> class -> images."""
+    counted = Counter((sample.split, sample.class_name) for sample in samples)
+    present = dict.fromkeys(sample.split for sample in samples)
+    return {split: {name: counted[split, name] for name in classes} for split in present}
+
+
+def _stacked(
+    samples: list[Sample], split: str, classes: tuple[str, ...], pictures: dict[int, Picture]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    label_of = {name: label for label, name in enumerate(classes)}
+    mine = [sample for sample in samples if sample.split == split]
+    # Images that were moved here stand among those of their class.
+    mine.sort(key=lambda sample: (sample.class_name, sample.number))
+    images = np.stack([pictures[sample.number].pixels for sample in mine])
+    return images, np.array([label_of[sample.class_name] for sample in mine], np.int64)
