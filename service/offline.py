@@ -35,7 +35,10 @@ DataDir = Annotated[
 def train(
     data: Annotated[
         Path,
-        typer.Option(help="Numpy archive, name of contact sheets, or image folder with train/ and val/."),
+        typer.Option(
+            help="Numpy archive, name of contact sheets, or folder or zip of images: "
+            "a folder a class, perhaps inside train/, val/ and test/."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write; its name is the supernet's.")],
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the training images.")] = 60.0,
@@ -61,7 +64,9 @@ def train(
     ] = None,
     side_px: Annotated[
         int | None,
-        typer.Option(min=16, max=224, help="For image folders. Default: 32, from a published network 128."),
+        typer.Option(
+            min=16, max=224, help="For folders and zips. Default: 32, from a published network 128."
+        ),
     ] = None,
     sides: Annotated[
         list[int] | None,
@@ -69,7 +74,7 @@ def train(
             help="A smaller side, px, that a model may shrink its image to; may be given several times."
         ),
     ] = None,
-    channels: Annotated[int, typer.Option(help="For image folders: 1 gray, 3 RGB.")] = 3,
+    channels: Annotated[int, typer.Option(help="For folders and zips of images: 1 gray, 3 RGB.")] = 3,
     licence: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "unknown",
     credit: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "",
     store_images: Annotated[
@@ -109,6 +114,12 @@ def train(
     if side_px is None:
         side_px = SMALL_SIDE_PX if backbone is None else PHOTO_SIDE_PX
     images = load_data(data, side_px=side_px, channels=channels)
+    if images.report:
+        print(images.report, flush=True)
+        if not store_images:
+            raise typer.BadParameter(
+                "images of a folder or zip cannot be named by their place", param_hint="--no-store-images"
+            )
     _, found_channels, height, width = images.train.images.shape
     if height != width or (backbone is None and (height % 4 or not 16 <= height <= 64)):
         raise typer.BadParameter(

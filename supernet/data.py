@@ -189,7 +189,7 @@ def load_folder(path: Path, *, side_px: int, channels: int, seed: int) -> DataSe
     found = read_folder(path, side_px=side_px, channels=channels, seed=seed)
     train, val, test = (Split(*found.splits[split]) for split in SPLITS)
     name = path.stem if is_zip(path) else path.absolute().name
-    return DataSet(name, found.classes, train, val, test, found.groups, str(found.report))
+    return DataSet(name, found.classes, train, val, test, *found.groups, str(found.report))
 
 
 def load_sheets(path: Path) -> DataSet:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from supernet.division import Sample, divide, shortcomings, without_repeats
 from supernet.errors import DataInvalid, PictureUnusable
 from supernet.findings import SPLIT_ORDER, Finding, FolderReport, Kind, in_order
-from supernet.groups import read_groups
+from supernet.groups import Groups, read_groups
 from supernet.layout import Layout, lay_out
 from supernet.listing import MOST_BYTES, UNREADABLE, File, listed
 from supernet.pictures import Picture, read_picture
@@ -23,12 +23,12 @@ from supernet.pictures import Picture, read_picture
 class FolderImages:
     """What a folder holds: split -> (images N x C x S x S uint8, labels N int64 in 0..K-1), and the report on it.
 
-    ``groups`` has one number a class, or is empty.
+    ``groups`` has one number a class and the groups' names, or is empty.
     """
 
     classes: tuple[str, ...]
     splits: dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]
-    groups: tuple[int, ...]
+    groups: Groups
     report: FolderReport
 
 
@@ -58,7 +58,7 @@ def read_folder(path: Path, *, side_px: int, channels: int, seed: int = 0) -> Fo
         layout = lay_out(listing)
         findings = [*listing.findings, *layout.findings]
         classes = layout.classes
-        groups: tuple[int, ...] = ()
+        groups: Groups = ((), ())
         if layout.table is not None:
             groups, faults = read_groups(layout.table, classes)
             findings += faults

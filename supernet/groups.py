@@ -10,8 +10,13 @@ HEADER = ["fine_id", "fine", "coarse_id", "coarse"]
 MOST_BYTES = 2**20
 
 
-def read_groups(table: File, classes: tuple[str, ...]) -> tuple[tuple[int, ...], list[Finding]]:
-    """Return the number of the group of every class, and what is wrong with the table, in which case there are none.
+Groups = tuple[tuple[int, ...], tuple[str, ...]]
+
+
+def read_groups(table: File, classes: tuple[str, ...]) -> tuple[Groups, list[Finding]]:
+    """Return the group of every class, numbered from 0 on, with the groups' names, and what is wrong with the table.
+
+    If anything is, there are no groups.
 
     Args:
         table: has the header fine_id,fine,coarse_id,coarse and a line a class: numbers and names of class and group.
@@ -19,13 +24,14 @@ def read_groups(table: File, classes: tuple[str, ...]) -> tuple[tuple[int, ...],
     """
     try:
         rows = _rows(table)
-        group_of, faults = _group_of(rows)
+        group_of, name_of, faults = _group_of(rows)
     except (*UNREADABLE, csv.Error) as error:
-        return (), [Finding(Kind.TABLE, table.name, str(error) or type(error).__name__)]
+        return ((), ()), [Finding(Kind.TABLE, table.name, str(error) or type(error).__name__)]
     faults += [f"class {shown(name)} is missing" for name in classes if name not in group_of]
     if faults:
-        return (), [Finding(Kind.TABLE, table.name, fault) for fault in faults]
-    return tuple(group_of[name] for name in classes), []
+        return ((), ()), [Finding(Kind.TABLE, table.name, fault) for fault in faults]
+    used = sorted({group_of[name] for name in classes})
+    return (tuple(used.index(group_of[name]) for name in classes), tuple(name_of[n] for n in used)), []
 
 
 def _rows(table: File) -> list[list[str]]:
@@ -41,8 +47,8 @@ def _rows(table: File) -> list[list[str]]:
     return rows[1:]
 
 
-def _group_of(rows: list[list[str]]) -> tuple[dict[str, int], list[str]]:
-    """Return class -> number of its group, and the faults of single lines."""
+def _group_of(rows: list[list[str]]) -> tuple[dict[str, int], dict[int, str], list[str]]:
+    """Return class -> number of its group, number -> name of a group, and the faults of single lines."""
     group_of: dict[str, int] = {}
     name_of: dict[int, str] = {}
     faults = []
@@ -57,4 +63,6 @@ def _group_of(rows: list[list[str]]) -> tuple[dict[str, int], list[str]]:
             faults.append(f"line {number}: class {shown(fine)} is in two groups")
         elif name_of.setdefault(int(coarse_id), coarse) != coarse:
             faults.append(f"line {number}: group {coarse_id} has two names")
-    return group_of, faults
+    if len(set(name_of.values())) < len(name_of):
+        faults.append("two groups have one name")
+    return group_of, name_of, faults

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from tests.photos import classes_in, zip_of
 from tests.small import CLASSES, small_images
 
 LONG_S = 300
@@ -150,9 +151,20 @@ def test_a_supernet_without_images_takes_them_from_the_data_set_at_hand(tmp_path
     assert manifest["supernet"]["side_px"] in (12, 16)
 
 
+def test_what_reading_photographs_found_is_printed_before_training(tmp_path: Path) -> None:
+    classes_in(tmp_path / "pets", cat=5, dog=5)
+    (tmp_path / "pets" / "cat" / "text.jpg").write_text("a text")
+    file = zip_of(tmp_path / "pets", tmp_path / "pets.zip")
+    done = nnfactory("train", "--data", file.name, "--out", "zoo/pets", "--no-store-images", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "cannot be named" in done.stderr
+    assert "2 classes, 10 usable images: train 6, val 2, test 2\n" in done.stdout
+    assert "  cat/text.jpg (no image of a known format)\n" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["--data", "missing.npz"], "does not exist"), (["--data", "."], "has no folder 'train'")],
+    [(["--data", "missing.npz"], "does not exist"), (["--data", "."], "no image lies at such a place")],
 )
 def test_data_that_cannot_be_used_is_one_sentence(tmp_path: Path, arguments: list[str], told: str) -> None:
     done = nnfactory("train", *arguments, "--out", "zoo/none", cwd=tmp_path)

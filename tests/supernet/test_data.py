@@ -36,6 +36,15 @@ def test_an_archive_is_read_as_channels_first(tmp_path: Path) -> None:
     assert load_data(archive(tmp_path / "two.npz", coarse_of_fine=np.array([0, 3]))).groups == (0, 3)
 
 
+def test_a_group_that_is_called_as_a_class_is_cannot_be_asked_for(tmp_path: Path) -> None:
+    groups = {"coarse_of_fine": np.array([1, 0]), "coarse_classes": np.array(["letters", "a", "none"])}
+    data = load_data(archive(tmp_path / "two.npz", **groups))
+    assert data.group_names == ("letters", "a", "none")
+    assert data.named_groups == {"letters": (1,)}
+    with pytest.raises(DataInvalid, match="coarse_classes: names a group twice"):
+        load_data(archive(tmp_path / "two.npz", **groups | {"coarse_classes": np.array(["x", "x"])}))
+
+
 def test_colour_images_are_turned_to_channels_first(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (8, 12, 12, 3), np.uint8)
     others = {"x_val": images[:4], "x_test": images[:4]}

@@ -16,8 +16,8 @@ def table(content: str | bytes) -> File:
 
 def test_groups_are_found_by_name_of_class_and_not_by_line() -> None:
     text = HEADER + '0,pear,7,fruit\n1,"milk, fresh",3,dairy\n2,apple,7,fruit\n'
-    assert read_groups(table(text), ("apple", "milk, fresh", "pear")) == ((7, 3, 7), [])
-    assert read_groups(table("\ufeff" + text.replace("\n", "\r\n")), ("apple",)) == ((7,), [])
+    assert read_groups(table(text), ("apple", "milk, fresh", "pear")) == (((1, 0, 1), ("dairy", "fruit")), [])
+    assert read_groups(table("\ufeff" + text.replace("\n", "\r\n")), ("apple",)) == (((0,), ("fruit",)), [])
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ def test_groups_are_found_by_name_of_class_and_not_by_line() -> None:
         (HEADER + "0,apple,-1,fruit\n", "line 2: fine_id and coarse_id must be whole numbers"),
         (HEADER + "0,apple,1,fruit\n1,apple,2,tree\n", "line 3: class apple is in two groups"),
         (HEADER + "0,apple,1,fruit\n1,pear,1,tree\n", "line 3: group 1 has two names"),
+        (HEADER + "0,apple,1,fruit\n1,pear,2,fruit\n", "two groups have one name"),
         (HEADER + "0,pear,1,fruit\n", "class apple is missing"),
         (HEADER + '0,"apple,1,fruit\n', "unexpected end of data"),
         (b"\xff\xfe\0", "not UTF-8"),
@@ -39,7 +40,7 @@ def test_groups_are_found_by_name_of_class_and_not_by_line() -> None:
 )
 def test_every_fault_is_told(content: str | bytes, told: str) -> None:
     groups, findings = read_groups(table(content), ("apple",))
-    assert groups == ()
+    assert groups == ((), ())
     assert any(told in finding.detail for finding in findings)
     assert {finding.kind for finding in findings} == {Kind.TABLE}
 

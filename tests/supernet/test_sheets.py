@@ -48,8 +48,11 @@ def test_images_come_in_the_order_of_their_tiles(tmp_path: Path) -> None:
 
 def test_groups_of_classes_are_read(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
-        write(tmp_path, split, 0, coarse_of_fine=np.array([0, 1, 0], np.uint8))
-    assert load_data(tmp_path / "toys").groups == (0, 1, 0)
+        names = np.array(["soft", "hard"])
+        write(tmp_path, split, 0, coarse_of_fine=np.array([0, 1, 0], np.uint8), coarse_classes=names)
+    data = load_data(tmp_path / "toys")
+    assert data.groups == (0, 1, 0)
+    assert data.named_groups == {"soft": (0, 2), "hard": (1,)}
 
 
 @pytest.mark.parametrize(
