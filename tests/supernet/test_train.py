@@ -57,11 +57,11 @@ def test_training_in_short_floats_learns_as_well_and_keeps_weights_long() -> Non
     assert accuracy_of(run.supernet, full_gates(SMALL), DATA, small_images(10, seed=9)) > 0.7
     assert {tensor.dtype for tensor in run.supernet.state_dict().values()} == {torch.float32}
     plain = fresh()
-    for _ in train_steps(plain, DATA, 1, 60, lambda draw, progress: []):
+    for _ in train_steps(plain, DATA, 3, 60, lambda draw, progress: []):
         pass
     short = fresh()
     short.recipe = run.recipe
-    for _ in train_steps(short, DATA, 1, 60, lambda draw, progress: []):
+    for _ in train_steps(short, DATA, 3, 60, lambda draw, progress: []):
         pass
     assert not torch.equal(plain.supernet.stem.weight, short.supernet.stem.weight)
 
