@@ -22,9 +22,9 @@ from assembler.search import Caps
 from assembler.subnet import Subnet
 from assembler.timing import MEASURED, RESERVE, RETRIES, fits, hopeful, in_time, tightened
 from assembler.verify import verify
+from supernet.augment import Augmentation
 from supernet.card import Card
 from supernet.checkpoint import Checkpoint
-from supernet.data import Augmentation
 from supernet.gates import Gates
 from supernet.model import Supernet
 

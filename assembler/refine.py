@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from assembler.images import TaskImages, first
-from supernet.data import Augmentation, augment
+from supernet.augment import Augmentation, augment
 from supernet.evaluate import as_batch
 from supernet.gates import Gates, full_gates
 from supernet.model import Supernet, calibrate

@@ -29,9 +29,10 @@ from assembler.propose import Estimator
 from benchmarks.shapes import shape_within
 from benchmarks.tasks import class_sets, is_cluster
 from service.zoo import shipped_zoo
+from supernet.augment import Augmentation, augment
 from supernet.card import Architecture, load_card
 from supernet.checkpoint import load_checkpoint
-from supernet.data import Augmentation, DataSet, augment, load_data
+from supernet.data import DataSet, load_data
 from supernet.evaluate import as_batch
 from supernet.gates import Gates, prefix_gates
 from supernet.model import Supernet, calibrate

@@ -97,10 +97,11 @@ def train(
     from assembler.publish import Publication, named_per_class, publish, stored_per_class
     from assembler.train import STATE_FILE, Setup
     from assembler.train import train as run_training
+    from supernet.augment import Augmentation
     from supernet.backbones import BACKBONES
     from supernet.card import DataSource
     from supernet.checkpoint import check_place
-    from supernet.data import Augmentation, load_data
+    from supernet.data import load_data
     from supernet.design import small_design
     from supernet.train import Recipe
 

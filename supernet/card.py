@@ -184,7 +184,7 @@ class Training(Frozen):
     duration_s: float
     augmentation: dict[str, Any] | None = Field(
         default=None,
-        description="how images were changed, see ``supernet.data.Augmentation``; None is not known",
+        description="how images were changed, see ``supernet.augment.Augmentation``; None is not known",
     )
     backbone: str | None = Field(
         default=None, description="the published network that it was grown from, with its credit"

@@ -23,9 +23,9 @@ from safetensors.numpy import save as save_tensors
 from supernet.card import CARD_FILE, Card, load_card
 from supernet.data import SPLITS, Split, load_data
 from supernet.errors import CheckpointDamaged, DataInvalid
-from supernet.folder import is_zip
 from supernet.model import Supernet
 from supernet.named import NAMED_FILE, NamedImages, check_files, data_at_hand, file_digest, load_named
+from supernet.photos.folder import is_zip
 from supernet.sheets import sheet_file
 
 WEIGHTS_FILE = "weights.safetensors"

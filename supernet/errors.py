@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from supernet.findings import Kind
+from supernet.photos.findings import Kind
 
 
 class SupernetError(Exception):

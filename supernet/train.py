@@ -19,7 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, distributed, nn
 
-from supernet.data import Augmentation, Split, augment
+from supernet.augment import Augmentation, augment
+from supernet.data import Split
 from supernet.errors import RunUnusable
 from supernet.gates import Gates, full_gates
 from supernet.losses import task_loss

@@ -12,10 +12,11 @@ from assembler.pieces import TRAINING
 from assembler.propose import Estimator
 from assembler.publish import Publication, publish
 from assembler.train import SHARES, STATE_FILE, Progress, Setup, Trained, phase_ends, train
+from supernet.augment import Augmentation
 from supernet.backbones import LITE0, grow
 from supernet.card import DataSource, load_card
 from supernet.checkpoint import load_checkpoint
-from supernet.data import Augmentation, DataSet, Split
+from supernet.data import DataSet, Split
 from supernet.model import Supernet
 from supernet.task import Kind, Task
 from supernet.train import Recipe

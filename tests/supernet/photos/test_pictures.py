@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from supernet.errors import PictureUnusable
-from supernet.findings import Kind
-from supernet.pictures import Picture, read_picture
+from supernet.photos.findings import Kind
+from supernet.photos.pictures import Picture, read_picture
 from tests.photos import encoded, photo, png_header
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from supernet.errors import DataInvalid
-from supernet.findings import Kind
-from supernet.folder import FolderImages, read_folder
+from supernet.photos.findings import Kind
+from supernet.photos.folder import FolderImages, read_folder
 from tests.photos import classes_in, encoded, photo, png_header, put, zip_of, zipped
 
 PETS = {"cat": 8, "dog": 10}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernet.division import Sample, divide, shortcomings, without_repeats
-from supernet.findings import Kind
+from supernet.photos.division import Sample, divide, shortcomings, without_repeats
+from supernet.photos.findings import Kind
 
 
 def samples_of(*rows: tuple[str, str, str]) -> list[Sample]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from supernet.findings import Finding, Kind
+from supernet.photos.findings import Finding, Kind
 
 HELD_OUT_SHARE = 0.15
 # Where the same pixels are in two splits they stay in the one that comes first here.

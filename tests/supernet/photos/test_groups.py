@@ -2,9 +2,9 @@
 
 import pytest
 
-from supernet.findings import Kind
-from supernet.groups import read_groups
-from supernet.listing import File
+from supernet.photos.findings import Kind
+from supernet.photos.groups import read_groups
+from supernet.photos.listing import File
 
 HEADER = "fine_id,fine,coarse_id,coarse\n"
 

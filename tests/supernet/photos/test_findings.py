@@ -2,7 +2,7 @@
 
 import pytest
 
-from supernet.findings import Finding, FolderReport, Kind, in_order, is_class_name, shown
+from supernet.photos.findings import Finding, FolderReport, Kind, in_order, is_class_name, shown
 
 
 def report(*findings: Finding) -> FolderReport:

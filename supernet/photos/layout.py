@@ -3,8 +3,8 @@
 import unicodedata
 from dataclasses import dataclass
 
-from supernet.findings import Finding, Kind, is_class_name
-from supernet.listing import File, Listing, Parts, is_hidden
+from supernet.photos.findings import Finding, Kind, is_class_name
+from supernet.photos.listing import File, Listing, Parts, is_hidden
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 ORDER = ("train", "val", "test", "")

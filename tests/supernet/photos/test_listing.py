@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from supernet.errors import DataInvalid
-from supernet.findings import Kind
-from supernet.listing import UNREADABLE, listed
+from supernet.photos.findings import Kind
+from supernet.photos.listing import UNREADABLE, listed
 from tests.photos import put, zipped
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 
 from supernet.errors import DataInvalid
-from supernet.findings import Finding, Kind
+from supernet.photos.findings import Finding, Kind
 
 # A wrapping folder, a split, a class, an image.
 MOST_PARTS = 4

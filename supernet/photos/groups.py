@@ -3,8 +3,8 @@
 import csv
 import io
 
-from supernet.findings import Finding, Kind, shown
-from supernet.listing import UNREADABLE, File
+from supernet.photos.findings import Finding, Kind, shown
+from supernet.photos.listing import UNREADABLE, File
 
 HEADER = ["fine_id", "fine", "coarse_id", "coarse"]
 MOST_BYTES = 2**20

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from supernet.errors import PictureUnusable
-from supernet.findings import Kind
+from supernet.photos.findings import Kind
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MOST_PIXELS = 50_000_000

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from supernet.division import Sample, divide, shortcomings, without_repeats
 from supernet.errors import DataInvalid, PictureUnusable
-from supernet.findings import SPLIT_ORDER, Finding, FolderReport, Kind, in_order
-from supernet.groups import Groups, read_groups
-from supernet.layout import Layout, lay_out
-from supernet.listing import MOST_BYTES, UNREADABLE, File, listed
-from supernet.pictures import Picture, read_picture
+from supernet.photos.division import Sample, divide, shortcomings, without_repeats
+from supernet.photos.findings import SPLIT_ORDER, Finding, FolderReport, Kind, in_order
+from supernet.photos.groups import Groups, read_groups
+from supernet.photos.layout import Layout, lay_out
+from supernet.photos.listing import MOST_BYTES, UNREADABLE, File, listed
+from supernet.photos.pictures import Picture, read_picture
 
 
 @dataclass(frozen=True, slots=True)
