@@ -117,10 +117,18 @@ async def _keep_sweeping(house: House) -> None:
     """End jobs past their deadline, and take back those of silent workers, also when no worker lives."""
     while True:
         await asyncio.sleep(house.settings.beat_s)
-        try:
-            await run_in_threadpool(_sweep, house)
-        except Exception:
-            log.exception("the queue could not be swept")
+        for act, failed in (
+            (_sweep, "the queue could not be swept"),
+            (_look, "supernets could not be looked for"),
+        ):
+            try:
+                await run_in_threadpool(act, house)
+            except Exception:
+                log.exception(failed)
+
+
+def _look(house: House) -> None:
+    house.catalog.look()
 
 
 def _sweep(house: House) -> None:

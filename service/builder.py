@@ -1,8 +1,9 @@
 """The builder of the worker process: loads torch, the checkpoints, and the profile of this machine."""
 
+import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -10,22 +11,63 @@ import torch
 from assembler.artifact import Assembly
 from assembler.assemble import Phase, assemble
 from assembler.device import DEVICES, Device
+from assembler.errors import AssemblerError, ScenarioInvalid
 from assembler.measure import Progress, ensure_profile
 from assembler.refit import refit_head
 from assembler.scenario import Scenario
 from service.catalog import Catalog
 from service.errors import Refused, SettingInvalid
 from service.settings import Settings
-from service.zoo import Member, find_members, shipped_zoo, usable
+from service.shelf import Shelf
+from service.zoo import Member, shipped_zoo
 from supernet.checkpoint import Checkpoint, load_checkpoint
+from supernet.errors import SupernetError
+
+log = logging.getLogger(__name__)
 
 
 class LocalBuilder:
     """Makes models on this machine."""
 
-    def __init__(self, catalog: Catalog, checkpoints: Mapping[str, Checkpoint]) -> None:
+    def __init__(self, catalog: Catalog, settings: Settings) -> None:
         self._catalog = catalog
-        self._checkpoints = checkpoints
+        self._settings = settings
+        self._checkpoints: dict[str, Checkpoint] = {}
+
+    def load(self, *, strict: bool = True) -> None:
+        """Load every checkpoint that is not yet, and measure this machine for it where that was not done.
+
+        Args:
+            strict: whether one that cannot be used raises as ``load_builder`` says; else it is logged.
+        """
+        torch_device = _torch_device(self._settings.torch_device)
+        before, self._checkpoints = self._checkpoints, {}
+        for one in self._catalog.members:
+            digest = one.card.digest
+            try:
+                loaded = before.get(digest)
+                if loaded is None:
+                    loaded = load_checkpoint(one.folder, torch_device, self._settings.datasets)
+                for target in DEVICES:
+                    if target.measured_here:
+                        _measure(one, target, self._settings)
+                self._checkpoints[digest] = loaded
+            except (SupernetError, AssemblerError) as error:
+                if strict:
+                    raise
+                log.error("%s", error)
+
+    def look(self) -> None:
+        """Take new supernets up, and let go of those that are gone; one that cannot be used is logged."""
+        if self._catalog.look():
+            self.load(strict=False)
+
+    def warm_up(self) -> None:
+        """Load what a first job would wait seconds for: torch imports its solvers when one is made."""
+        self._catalog.load()
+        draw = np.random.default_rng(0)
+        features = draw.random((8, 4), dtype=np.float32)
+        refit_head(features, np.arange(8) % 2, np.zeros((2, 4), np.float32), np.zeros(2, np.float32))
 
     def digest(self, scenario: Scenario) -> str:
         """Return the digest of a scenario.
@@ -34,7 +76,13 @@ class LocalBuilder:
             ScenarioInvalid: the supernet or device it asks for is not here.
             Refused: its device was not measured.
         """
-        digest = self._catalog.digest(scenario, self._catalog.card(scenario))
+        try:
+            card = self._catalog.card(scenario)
+        except ScenarioInvalid:
+            # It was taken as valid: perhaps its supernet has only just come.
+            self.look()
+            card = self._catalog.card(scenario)
+        digest = self._catalog.digest(scenario, card)
         if digest is None:
             raise Refused("not-ready", "the device is not measured")
         return digest
@@ -45,11 +93,18 @@ class LocalBuilder:
         profile = self._catalog.profile(self._catalog.device(scenario.device), card)
         if profile is None:
             raise Refused("not-ready", "the device is not measured")
-        return assemble(scenario, self._checkpoints[card.name], self._catalog.estimator(card), profile)
+        checkpoint = self._checkpoints.get(card.digest)
+        if checkpoint is None:
+            raise Refused("not-ready", "the supernet cannot be loaded; the worker's log says why")
+        return assemble(scenario, checkpoint, self._catalog.estimator(card), profile)
 
 
-def load_builder(settings: Settings) -> LocalBuilder:
+def load_builder(settings: Settings, *, strict: bool = True) -> LocalBuilder:
     """Load every checkpoint, measure this machine where that was not done yet, and return the builder.
+
+    Args:
+        settings: of this process.
+        strict: whether it is not to start where a checkpoint cannot be used; else that is left out and logged.
 
     Raises:
         CheckpointDamaged, DataInvalid, ProfileDamaged: a file is not as it must be.
@@ -58,20 +113,12 @@ def load_builder(settings: Settings) -> LocalBuilder:
         ProfileUnsaved: the data folder cannot be written.
         MeasurementFailed: models cannot be run here now.
     """
-    members = find_members((shipped_zoo(), *settings.supernets), settings.datasets)
-    catalog = Catalog(settings.data_dir, members)
-    device = _torch_device(settings.torch_device)
+    shelf = Shelf((shipped_zoo(), *settings.supernets), settings.datasets, strict=strict)
     torch.set_num_threads(1)  # candidates are cut on threads of their own, see assembler/candidate.py
-    checkpoints = {
-        one.card.name: load_checkpoint(one.folder, device, settings.datasets) for one in usable(members)
-    }
-    for one in usable(members):
-        for target in DEVICES:
-            if target.measured_here:
-                _measure(one, target, settings)
-    catalog.load()
-    _warm_up()
-    return LocalBuilder(catalog, checkpoints)
+    builder = LocalBuilder(Catalog(settings.data_dir, shelf.members, shelf), settings)
+    builder.load(strict=strict)
+    builder.warm_up()
+    return builder
 
 
 def _measure(member: Member, device: Device, settings: Settings) -> None:
@@ -103,10 +150,3 @@ def _torch_device(setting: str) -> str:
     if setting == "cuda" and not found:
         raise SettingInvalid("NNF_TORCH_DEVICE is cuda, but torch finds no GPU that it can use here")
     return "cuda" if found else "cpu"
-
-
-def _warm_up() -> None:
-    """Load what a first job would wait seconds for: torch imports its solvers when one is made."""
-    draw = np.random.default_rng(0)
-    features = draw.random((8, 4), dtype=np.float32)
-    refit_head(features, np.arange(8) % 2, np.zeros((2, 4), np.float32), np.zeros(2, np.float32))

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from assembler.manifest import toolchain
 from assembler.propose import Estimator
 from assembler.scenario import Scenario, did_you_mean, resolve, scenario_digest
 from service.errors import Refused
-from service.zoo import Member, usable
+from service.shelf import Shelf
+from service.zoo import LeftOut, Member, usable
 from supernet.card import Card
 from supernet.errors import CheckpointDamaged
 from supernet.gates import full_gates
@@ -28,9 +29,16 @@ log = logging.getLogger(__name__)
 class Catalog:
     """Supernets, devices, and the profiles that the worker measures; safe to share between threads."""
 
-    def __init__(self, data_dir: Path, members: Sequence[Member]) -> None:
-        self.members = usable(members)
-        self.left_out = tuple(member for member in members if member.lacks)
+    def __init__(self, data_dir: Path, members: Sequence[Member], shelf: Shelf | None = None) -> None:
+        """Start with some supernets.
+
+        Args:
+            data_dir: where profiles are kept.
+            members: the supernets.
+            shelf: where they came from, to look there again; None keeps to them.
+        """
+        self._shelf = shelf
+        self._take(members, _told(shelf) if shelf else {})
         self._data_dir = data_dir
         self._lock = threading.Lock()
         self._estimators: dict[str, Estimator] = {}
@@ -57,8 +65,33 @@ class Catalog:
         """
         with self._lock:
             for member in self.members:
-                if member.card.name not in self._estimators:
-                    self._estimators[member.card.name] = _load_estimator(member)
+                if member.card.digest not in self._estimators:
+                    self._estimators[member.card.digest] = _load_estimator(member)
+
+    def look(self) -> bool:
+        """Look for supernets that are new, changed or gone; return whether there are any."""
+        if self._shelf is None or not self._shelf.look():
+            return False
+        sound, faults = [], _told(self._shelf)
+        for member in self._shelf.members:
+            try:
+                if not member.lacks and member.card.digest not in self._estimators:
+                    self._estimators[member.card.digest] = _load_estimator(member)
+                sound.append(member)
+            except CheckpointDamaged as error:
+                log.error("left out: %s", error)
+                faults[member.folder.name] = str(error)
+        self._take(sound, faults)
+        return True
+
+    def _take(self, members: Sequence[Member], faults: Mapping[str, str]) -> None:
+        """Hold some supernets from now on; of folders with a fault the reason is told."""
+        self.members = usable(members)
+        self._lacking = tuple(member for member in members if member.lacks)
+        self.left_out = (
+            *(LeftOut(one.card.name, one.card.kind.value, one.lacks) for one in self._lacking),
+            *(LeftOut(name, None, fault) for name, fault in sorted(faults.items())),
+        )
 
     def card(self, scenario: Scenario) -> Card:
         """Return the Card a scenario is cut out of.
@@ -71,17 +104,17 @@ class Catalog:
         try:
             return resolve(scenario, [member.card for member in self.members])
         except ScenarioInvalid as error:
-            raise self._lacking(scenario) or error from None
+            raise self._what_lacks(scenario) or error from None
 
-    def _lacking(self, scenario: Scenario) -> ScenarioInvalid | None:
+    def _what_lacks(self, scenario: Scenario) -> ScenarioInvalid | None:
         """Return what a scenario is refused with that a supernet which is left out could answer, None if none could."""
-        if not self.left_out:
+        if not self._lacking:
             return None
         try:
-            found = resolve(scenario, [member.card for member in self.left_out])
+            found = resolve(scenario, [member.card for member in self._lacking])
         except ScenarioInvalid:
             return None
-        (lacks,) = (member.lacks for member in self.left_out if member.card is found)
+        (lacks,) = (member.lacks for member in self._lacking if member.card is found)
         where, code = (
             ("/task/classes", "unknown-class")
             if scenario.supernet is None
@@ -165,9 +198,9 @@ class Catalog:
 
     def estimator(self, card: Card) -> Estimator:
         """Return what predicts the models of a supernet."""
-        if card.name not in self._estimators:
+        if card.digest not in self._estimators:
             self.load()
-        return self._estimators[card.name]
+        return self._estimators[card.digest]
 
     def dense(self, card: Card, device: Device) -> dict[str, float | None]:
         """Return the figures of a supernet's dense net on a device, unknown ones None."""
@@ -211,6 +244,10 @@ def _read(path: Path, stamp: tuple[int, ...] | None, card: Card, last: Profile |
     except ProfileDamaged as error:
         log.error("%s", error)
         return _Known(stamp, last, "has a damaged profile")
+
+
+def _told(shelf: Shelf) -> dict[str, str]:
+    return {path.name: fault for path, fault in shelf.faults.items()}
 
 
 def _load_estimator(member: Member) -> Estimator:

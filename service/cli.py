@@ -1,5 +1,6 @@
 """The program's commands. Everything heavy is loaded inside the command that needs it."""
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -63,7 +64,9 @@ def worker(
     from service.labour import run_worker
     from service.settings import read_settings
 
-    return run_worker(read_settings(data_dir=data_dir), load_builder, worker_id=worker_id)
+    # The service checked all when it started; what came since must not keep a worker from starting again.
+    load = functools.partial(load_builder, strict=worker_id is None)
+    return run_worker(read_settings(data_dir=data_dir), load, worker_id=worker_id)
 
 
 @app.command()

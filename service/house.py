@@ -7,9 +7,10 @@ from sqlalchemy import Engine
 from service.catalog import Catalog
 from service.db import open_engine
 from service.settings import Settings
+from service.shelf import Shelf
 from service.store import FileStore
 from service.waiting import Waiters
-from service.zoo import find_members, shipped_zoo
+from service.zoo import shipped_zoo
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,11 @@ def open_house(settings: Settings) -> House:
         SettingInvalid: two checkpoints have the same name.
     """
     engine = open_engine(settings.database_path)
-    members = find_members((shipped_zoo(), *settings.supernets), settings.datasets)
+    shelf = Shelf((shipped_zoo(), *settings.supernets), settings.datasets)
     return House(
         settings=settings,
         engine=engine,
         store=FileStore(settings.store_path),
-        catalog=Catalog(settings.data_dir, members),
+        catalog=Catalog(settings.data_dir, shelf.members, shelf),
         waiters=Waiters(engine, settings.database_path),
     )

@@ -34,10 +34,16 @@ async def list_supernets(request: Request) -> Response:
     catalog: Catalog = request.app.state.house.catalog
     device = catalog.device(request.query_params.get("device", "local"), pointer="/device")
     found = await run_in_threadpool(lambda: [_view_supernet(catalog, one, device) for one in catalog.members])
-    left_out = [
-        LeftOutView(name=one.card.name, kind=one.card.kind.value, lacks=one.lacks) for one in catalog.left_out
-    ]
+    left_out = [LeftOutView(name=one.name, kind=one.kind, lacks=one.lacks) for one in catalog.left_out]
     return json_response(SupernetsView(supernets=found, left_out=left_out))
+
+
+@router.post("/supernets/rescan", openapi_extra={"parameters": [DEVICE]}, response_model=SupernetsView)
+async def rescan_supernets(request: Request) -> Response:
+    """Look for new, changed and removed supernets now, and list all; it is also done every few seconds unasked."""
+    demand_json(request)
+    await run_in_threadpool(request.app.state.house.catalog.look)
+    return await list_supernets(request)
 
 
 @router.get("/tasks", response_model=TasksView)

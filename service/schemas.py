@@ -166,7 +166,7 @@ class LeftOutView(View):
     """A supernet that no model can be cut out of now, and what it lacks."""
 
     name: str
-    kind: str
+    kind: str | None
     lacks: str
 
 

@@ -1,7 +1,6 @@
 """The HTTP process, alone or with a worker process beside it."""
 
 import logging
-import os
 import signal
 import socket
 import sys
@@ -21,7 +20,6 @@ from service.protocol import ProblemProtocol
 from service.queue import remove_dead_workers
 from service.settings import Settings, check_host
 from service.supervisor import Supervisor
-from service.zoo import Member, shipped_zoo
 
 GRACE_S = 3
 
@@ -51,8 +49,7 @@ def serve(settings: Settings, host: str, port: int, worker_command: Sequence[str
     server = Server(house)
     supervisor = None
     if worker_command is not None:
-        environment = worker_environment(house.catalog.members)
-        supervisor = Supervisor(house.engine, worker_command, server.end, environment)
+        supervisor = Supervisor(house.engine, worker_command, server.end)
         supervisor.start()
     # uvicorn raises the signals it caught once more when it is done; by then they must not end this process.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -65,12 +62,6 @@ def serve(settings: Settings, host: str, port: int, worker_command: Sequence[str
         if supervisor is not None:
             supervisor.stop()
     return EXIT_UNUSABLE if supervisor is not None and supervisor.unusable else 0
-
-
-def worker_environment(members: Sequence[Member]) -> dict[str, str]:
-    """Return the environment of a worker that holds the same supernets, whatever appears in the folders later."""
-    own = [str(member.folder) for member in members if shipped_zoo() not in member.folder.parents]
-    return {**os.environ, "NNF_SUPERNETS": os.pathsep.join(own)}
 
 
 class Server(uvicorn.Server):

@@ -2,11 +2,10 @@
 
 import contextlib
 import logging
-import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,7 +31,6 @@ class Supervisor(threading.Thread):
         engine: Engine,
         command: Sequence[str],
         on_unusable: Callable[[], None],
-        environment: Mapping[str, str] = os.environ,
     ) -> None:
         """Prepare to supervise.
 
@@ -40,13 +38,11 @@ class Supervisor(threading.Thread):
             engine: where a dead worker's jobs are taken back.
             command: starts a worker; ``--worker-id ID`` is added.
             on_unusable: called when the worker says that it can never work here.
-            environment: of the worker.
         """
         super().__init__(name="supervisor", daemon=True)
         self._engine = engine
         self._command = tuple(command)
         self._on_unusable = on_unusable
-        self._environment = dict(environment)
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._worker = ""
@@ -98,9 +94,7 @@ class Supervisor(threading.Thread):
                 return None
             self._worker = worker
             # The pipe is never written to: its end tells the worker that this process is gone.
-            self._process = subprocess.Popen(
-                [*self._command, "--worker-id", worker], stdin=subprocess.PIPE, env=self._environment
-            )
+            self._process = subprocess.Popen([*self._command, "--worker-id", worker], stdin=subprocess.PIPE)
             return self._process
 
     def _bury(self, worker: str, *, crashed: bool) -> None:

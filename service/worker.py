@@ -42,6 +42,9 @@ class Builder(Protocol):
     def digest(self, scenario: Scenario) -> str:
         """Return the digest of a scenario. Raises ScenarioInvalid."""
 
+    def look(self) -> None:
+        """Take up supernets that have come since; called between jobs, often."""
+
     def build(self, scenario: Scenario) -> Iterable[Step | Assembly]:
         """Yield the phases as they begin, then the Assembly."""
 
@@ -81,13 +84,20 @@ class Worker:
     def run(self) -> None:
         """Work until asked to stop."""
         watch = Watch(self._settings.database_path)
-        worked_at = time.monotonic()
+        worked_at = looked_at = time.monotonic()
         try:
             while not self._stop.is_set():
+                if time.monotonic() - looked_at > self._settings.beat_s:
+                    self._builder.look()
+                    looked_at = time.monotonic()
                 if self.work_once():
                     worked_at = time.monotonic()
                     continue
-                while not self._stop.is_set() and not watch.changed():
+                while (
+                    not self._stop.is_set()
+                    and not watch.changed()
+                    and time.monotonic() - looked_at <= self._settings.beat_s
+                ):
                     drowsy = time.monotonic() - worked_at > DROWSY_AFTER_S
                     time.sleep(DROWSY_S if drowsy else AWAKE_S)
         finally:

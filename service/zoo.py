@@ -25,6 +25,15 @@ class Member:
     lacks: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A checkpoint that no model can be cut out of now, and why, a sentence; ``kind`` where its Card can be read."""
+
+    name: str
+    kind: str | None
+    lacks: str
+
+
 def shipped_zoo() -> Path:
     """Return the folder of the checkpoints that come with the program."""
     return Path(str(resources.files("supernet"))) / "zoo"
@@ -45,16 +54,28 @@ def find_members(folders: Iterable[Path], datasets: Path | None = None) -> tuple
         DataMissing: one that is not shipped takes its images from a data set that is not at hand.
         SettingInvalid: two checkpoints have the same name.
     """
+    return by_name(read_member(path, datasets) for path in checkpoints_in(folders))
+
+
+def read_member(folder: Path, datasets: Path | None) -> Member:
+    """Return the checkpoint in a folder, every file of it checked; raises as ``find_members`` does."""
+    card = load_card(folder)
+    return Member(folder, card, _lacks(folder, card, datasets))
+
+
+def by_name(members: Iterable[Member]) -> tuple[Member, ...]:
+    """Return checkpoints by name; of two of one name one that lacks something gives way.
+
+    Raises:
+        SettingInvalid: two have the same name and lack nothing.
+    """
     found: dict[str, Member] = {}
-    for folder in folders:
-        for path in _checkpoints(folder):
-            card = load_card(path)
-            member = Member(path, card, _lacks(path, card, datasets))
-            other = found.get(card.name)
-            if other and not (other.lacks or member.lacks):
-                raise SettingInvalid(f"two supernets are named {card.name}: in {other.folder} and in {path}")
-            if other is None or other.lacks:
-                found[card.name] = member
+    for member in members:
+        name, other = member.card.name, found.get(member.card.name)
+        if other and not (other.lacks or member.lacks):
+            raise SettingInvalid(f"two supernets are named {name}: in {other.folder} and in {member.folder}")
+        if other is None or other.lacks:
+            found[name] = member
     return tuple(found[name] for name in sorted(found))
 
 
@@ -78,13 +99,15 @@ def _lacks(folder: Path, card: Card, datasets: Path | None) -> str:
     return ""
 
 
-def _checkpoints(folder: Path) -> Iterator[Path]:
-    if _is_checkpoint(folder):
-        yield folder
-    elif folder.is_dir():
-        # Names that start with a dot are those of checkpoints that are still being written.
-        inside = (path for path in folder.iterdir() if not path.name.startswith("."))
-        yield from sorted(path for path in inside if _is_checkpoint(path))
+def checkpoints_in(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield the folders that are meant as checkpoints, among some folders and in them."""
+    for folder in folders:
+        if _is_checkpoint(folder):
+            yield folder
+        elif folder.is_dir():
+            # Names that start with a dot are those of checkpoints that are still being written.
+            inside = (path for path in folder.iterdir() if not path.name.startswith("."))
+            yield from sorted(path for path in inside if _is_checkpoint(path))
 
 
 def _is_checkpoint(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """The builder of the worker process, with a small supernet that is measured in a moment."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from assembler.artifact import Assembly
 from assembler.device import LOCAL, profile_path, save_profile, this_machine
+from assembler.errors import ScenarioInvalid
 from assembler.scenario import Scenario
 from service.builder import LocalBuilder, load_builder
 from service.catalog import Catalog
@@ -17,6 +19,7 @@ from service.errors import Refused, SettingInvalid
 from service.settings import Settings
 from service.zoo import find_members, shipped_zoo
 from supernet.card import load_card
+from supernet.errors import CheckpointDamaged
 from tests.service.making import make_profile
 from tests.small import CLASSES, small_checkpoint, small_supernet
 
@@ -63,8 +66,32 @@ def test_a_profile_of_another_machine_is_measured_again(zoo: Path, tmp_path: Pat
     assert found.machine == this_machine()
 
 
+def test_a_supernet_that_comes_while_the_worker_runs_is_taken_up(zoo: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    builder = load_builder(settings_with(tmp_path / "data", mine))
+    with pytest.raises(ScenarioInvalid):
+        builder.digest(SCENARIO)
+    shutil.copytree(zoo / "small", mine / "small")
+    save_profile(make_profile(load_card(mine / "small")), tmp_path / "data")
+    assert builder.digest(SCENARIO).startswith("sha256:")
+    *_, last = builder.build(SCENARIO)
+    assert isinstance(last, Assembly)
+
+
+def test_a_damaged_supernet_does_not_keep_a_worker_from_starting_again(zoo: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(zoo / "small", mine / "small")
+    settings = settings_with(tmp_path / "data", mine)
+    (mine / "small" / "weights.safetensors").write_bytes(b"torn")
+    with pytest.raises(CheckpointDamaged):
+        load_builder(settings)
+    with pytest.raises(ScenarioInvalid):
+        load_builder(settings, strict=False).digest(SCENARIO)
+
+
 def test_without_a_profile_nothing_is_built(zoo: Path, tmp_path: Path) -> None:
-    builder = LocalBuilder(Catalog(tmp_path, find_members([zoo])), {})
+    builder = LocalBuilder(Catalog(tmp_path, find_members([zoo])), Settings(data_dir=tmp_path))
     for act in (builder.digest, builder.build):
         with pytest.raises(Refused, match="not measured"):
             act(SCENARIO)

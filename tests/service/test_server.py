@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.server import worker_environment
-from service.zoo import Member, shipped_zoo
-from tests.service.making import body, make_card, write_member
+from tests.service.making import body, write_member
 from tests.service.process import ROOT, House, running, wait_until
 
 
@@ -180,11 +178,3 @@ def test_a_port_that_is_taken_is_refused_with_one_sentence(data_dir: Path) -> No
         ended = command("api", "--port", str(port), "--data-dir", str(data_dir))
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert "cannot listen" in ended.stderr
-
-
-def test_a_worker_started_again_holds_the_supernets_of_the_http_process(tmp_path: Path) -> None:
-    own = Member(tmp_path / "zoo" / "shoes", make_card("shoes"))
-    shipped = Member(shipped_zoo() / "fashion", make_card("fashion"))
-    environment = worker_environment([own, shipped])
-    assert environment["NNF_SUPERNETS"] == str(tmp_path / "zoo" / "shoes")
-    assert environment["PATH"] == os.environ["PATH"]
