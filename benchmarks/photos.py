@@ -1,0 +1,236 @@
+"""Supernets of photographs: their generated models against the published network's features, and against training.
+
+For all classes together and for random class sets: a probe on the published network's features, the dense supernet,
+models generated at shares of its latency, and networks of the same shape that start with the published weights and are
+trained for the class set for as long as one epoch of all training images takes. Writes
+``<out>/photos-<supernet>.json`` and prints a table:
+``python -m benchmarks.photos --data grocery_store.zip --supernet grocery --count 10``.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from assembler.device import Profile
+from assembler.measure import ensure_profile
+from assembler.propose import Estimator
+from assembler.refit import refit_head
+from benchmarks.machine import describe_machine
+from benchmarks.quality import RESULTS, SEED, Bench, gates_of, tell
+from benchmarks.rivals import Rivals
+from benchmarks.shapes import asking, dense_ms
+from benchmarks.tasks import class_sets
+from service.zoo import shipped_zoo
+from supernet.augment import Augmentation, augment
+from supernet.backbones import LITE0, grow
+from supernet.checkpoint import load_checkpoint
+from supernet.data import DataSet, Split, load_data
+from supernet.evaluate import as_batch
+from supernet.gates import Gates, full_gates, prefix_gates
+from supernet.layers import Statistics
+from supernet.model import Supernet, calibrate
+from supernet.train import learning_rate_factor
+
+BUDGETS = (0.35, 0.15)
+SETS = 20
+PROBE_PULL = 1e-4
+BATCH, LEARNING_RATE, WARMUP = 32, 0.02, 0.1
+EPOCH_STEPS = 6
+
+
+def main() -> None:
+    """Write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--supernet", required=True)
+    parser.add_argument("--count", type=int, required=True, help="classes of a set")
+    parser.add_argument("--sets", type=int, default=SETS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    folder = shipped_zoo() / options.supernet
+    checkpoint = load_checkpoint(folder, datasets=options.data.parent)
+    card = checkpoint.card
+    data = load_data(options.data, side_px=card.architecture.input.height)
+    estimator = Estimator(folder, card)
+    with tempfile.TemporaryDirectory() as kept:
+        *_, profile = ensure_profile(card, Path(kept))
+    assert isinstance(profile, Profile)
+    bench = Bench(Rivals(checkpoint, estimator, profile, data), [])
+    probe = Probe(data, card.architecture.input.height)
+    everything = tuple(range(len(card.classes)))
+    epoch_s = seconds_of_epoch(checkpoint.supernet, data)
+    found: dict[str, Any] = {
+        "machine": describe_machine(),
+        "supernet": options.supernet,
+        "checkpoint": card.digest,
+        "seed": SEED,
+        "dense_ms": round(dense_ms(estimator, profile), 3),
+        "epoch_s": round(epoch_s, 1),
+        "rows": [],
+    }
+    sets = [everything, *class_sets(bench.closeness, options.count, options.sets)]
+    for number, classes in enumerate(sets, 1):
+        row = {"classes": classes, "probe": probe.accuracy(classes), **bench.rivals.dense(classes)}
+        for budget in BUDGETS:
+            limit = budget * dense_ms(estimator, profile)
+            assembly, took = bench.generated(asking([card.classes[c] for c in classes], limit))
+            if assembly is None or assembly.measured is None:
+                continue
+            gates = gates_of(assembly, card.architecture.input.height)
+            row[f"{budget:.0%}"] = {
+                "generated": round(bench.tested(assembly.content, classes), 4),
+                "limit_ms": round(limit, 3),
+                "measured_ms": round(assembly.measured.latency_ms, 3),
+                "took_s": round(took, 3),
+                "side": gates.side,
+                "counts": gates.counts,
+                "trained": round(trained_alone(data, classes, gates, epoch_s), 4),
+            }
+        found["rows"].append(row)
+        tell(f"{number} of {len(sets)}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"photos-{options.supernet}.json"
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    print(table(found))
+
+
+class Probe:
+    """Logistic regression on the features of the published network, which stays as it is."""
+
+    def __init__(self, data: DataSet, side_px: int) -> None:
+        supernet = Supernet(LITE0.design(side_px=side_px), 1)
+        statistics = grow(supernet, LITE0)
+        self._train, self._test = (
+            (features(supernet, statistics, split.images), split.labels) for split in (data.train, data.test)
+        )
+
+    def accuracy(self, classes: tuple[int, ...]) -> float:
+        """Return the accuracy on the test images of some classes of a head fitted on their training images."""
+        (known, labels), (unseen, answers) = (
+            of_classes(*split, classes) for split in (self._train, self._test)
+        )
+        start = np.zeros((len(classes), known.shape[1]), np.float32), np.zeros(len(classes), np.float32)
+        weight, bias = refit_head(known, labels, *start, pull=PROBE_PULL)
+        return round(float(((unseen @ weight.T + bias).argmax(axis=1) == answers).mean()), 4)
+
+
+@torch.no_grad()
+def features(supernet: Supernet, statistics: Statistics, images: np.ndarray) -> np.ndarray:
+    """Return the features of images, N x F."""
+    gates, device = full_gates(supernet.architecture), torch.device("cpu")
+    parts = [
+        supernet.features(as_batch(images[start : start + BATCH], device), gates, statistics).numpy()
+        for start in range(0, len(images), BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def of_classes(
+    values: np.ndarray, labels: np.ndarray, classes: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of some classes, labelled by their place."""
+    place = {label: index for index, label in enumerate(classes)}
+    chosen = np.isin(labels, classes)
+    return values[chosen], np.array([place[label] for label in labels[chosen].tolist()], np.int64)
+
+
+def seconds_of_epoch(supernet: Supernet, data: DataSet) -> float:
+    """Return how long one epoch of the dense net over all training images takes, one thread, from a few steps."""
+    fresh = Supernet(supernet.architecture, len(data.classes)).to(memory_format=torch.channels_last)
+    steps = _steps(fresh, full_gates(supernet.architecture), data.train, lambda elapsed: 0.5)
+    next(steps)
+    began = time.perf_counter()
+    for _ in range(EPOCH_STEPS):
+        next(steps)
+    return (time.perf_counter() - began) / EPOCH_STEPS * len(data.train) / BATCH
+
+
+def trained_alone(data: DataSet, classes: tuple[int, ...], gates: Gates, seconds: float) -> float:
+    """Return the test accuracy of a network of some shape, grown from published weights and trained for a class set.
+
+    Args:
+        data: its training images are trained on.
+        classes: of the set.
+        gates: of which only the counts and the side count.
+        seconds: how long it is trained, one thread.
+    """
+    torch.manual_seed(SEED)
+    side = data.train.images.shape[-1]
+    shape = prefix_gates(gates.counts, gates.side)
+    sides = () if gates.side is None else (gates.side,)
+    network = Supernet(LITE0.design(side_px=side, sides=sides), len(classes))
+    grow(network, LITE0)
+    network.to(memory_format=torch.channels_last)
+    train, test = data.train.of_classes(list(classes)), data.test.of_classes(list(classes))
+    for elapsed in _steps(network, shape, train, lambda elapsed: elapsed / seconds):
+        if elapsed >= seconds:
+            break
+    device = torch.device("cpu")
+    with torch.no_grad():
+        statistics = calibrate(network, shape, as_batch(train.balanced(40, SEED).images[:400], device))
+        known = np.concatenate(
+            [
+                network.features(as_batch(test.images[start : start + BATCH], device), shape, statistics)
+                for start in range(0, len(test), BATCH)
+            ]
+        )
+    logits = known @ network.head.weight.detach().numpy().T + network.head.bias.detach().numpy()
+    return float((logits.argmax(axis=1) == test.labels).mean())
+
+
+def _steps(network: Supernet, gates: Gates, train: Split, progress: Any) -> Any:
+    """Train step by step, yielding the seconds since the start; ``progress`` maps those to the share of the run."""
+    solver = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=0.9, nesterov=True)
+    images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
+    draw = torch.Generator().manual_seed(SEED)
+    kind = Augmentation(shift_px=0, flip=True, erase=0.0, zoom=0.5, color=0.2)
+    began = time.perf_counter()
+    while True:
+        elapsed = time.perf_counter() - began
+        for group in solver.param_groups:
+            group["lr"] = LEARNING_RATE * learning_rate_factor(min(1.0, progress(elapsed)), WARMUP)
+        chosen = torch.randint(len(labels), (BATCH,), generator=draw)
+        batch = augment(images[chosen], kind, draw).contiguous(memory_format=torch.channels_last)
+        solver.zero_grad(set_to_none=True)
+        F.cross_entropy(network(batch, gates), labels[chosen]).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        solver.step()
+        yield time.perf_counter() - began
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return the report as a Markdown table."""
+    everything, *sets = found["rows"]
+    lines = [
+        f"| {found['supernet']} | probe | dense | generated at 35 % | trained at 35 % | generated at 15 % "
+        "| trained at 15 % |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, rows in (("all classes", [everything]), (f"{len(sets)} class sets", sets)):
+        cells = [mean(row["probe"] for row in rows), mean(row["dense_refit"] for row in rows)]
+        for budget in BUDGETS:
+            of_budget = [row[f"{budget:.0%}"] for row in rows if f"{budget:.0%}" in row]
+            cells += [mean(cell[which] for cell in of_budget) for which in ("generated", "trained")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    took = [row[f"{budget:.0%}"]["took_s"] for row in sets for budget in BUDGETS if f"{budget:.0%}" in row]
+    lines.append(f"\nGenerated in {np.median(took):.2f} s (p50), {np.percentile(took, 95):.2f} s (p95).")
+    return "\n".join(lines)
+
+
+def mean(values: Any) -> str:
+    """Return the mean of accuracies in percent, a dash where there are none."""
+    found = list(values)
+    return f"{100 * statistics.mean(found):.1f} %" if found else "-"
+
+
+if __name__ == "__main__":
+    main()
