@@ -1,13 +1,13 @@
 """All steps in order: from a Scenario to a verified model file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import onnx
 
 from assembler.artifact import MEGABYTE, Assembly, Basis, Diagnosis, LimitCheck, Measured, Predicted, address
-from assembler.candidate import Candidate, cores, cut, finish, refitted, screen
+from assembler.candidate import Candidate, Cut, cores, cut, finish, refitted, screen, surely_less
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
@@ -171,18 +171,27 @@ def _best(
 ) -> tuple[Candidate, Proposal]:
     """Cut every proposal out, choose by a few validation images, and finish the one chosen.
 
-    Where it misses the accuracy floor the others are finished too, and the most accurate is returned.
+    The first one, which follows the budget alone, is chosen unless another is surely better. Where the one chosen
+    misses the accuracy floor the others are finished too, and the most accurate is returned.
     """
     with ThreadPoolExecutor(cores()) as pool:
         cuts = list(pool.map(lambda proposal: cut(proposal.gates, supernet, images), proposals))
-    losses = [screen(found, images) for found in cuts] if len(cuts) > 1 else [0.0]
     finished: list[tuple[Candidate, Proposal]] = []
-    for place in sorted(range(len(cuts)), key=losses.__getitem__):
+    for place in _in_order(cuts, images):
         found = finish(cuts[place], supernet.architecture, images, refit=refit, score=floor > 0)
         finished.append((found, proposals[place]))
         if (found.accuracy or 0.0) >= floor:
             return finished[-1]
     return max(finished, key=lambda pair: pair[0].accuracy or 0.0)
+
+
+def _in_order(cuts: Sequence[Cut], images: TaskImages) -> list[int]:
+    """Return the places of cut networks, the one to take first; of those surely better than the first the best."""
+    if len(cuts) == 1:
+        return [0]
+    screened = [screen(found, images) for found in cuts]
+    by_loss = sorted(range(len(cuts)), key=lambda place: float(screened[place].mean()))
+    return sorted(by_loss, key=lambda place: place != 0 and not surely_less(screened[place], screened[0]))
 
 
 def _compiled(subnet: Subnet, scenario: Scenario, card: Card) -> bytes:

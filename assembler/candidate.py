@@ -28,6 +28,8 @@ from supernet.model import Supernet, calibrate
 WORK_MACS = 8e9
 FEWEST_IMAGES = 400
 SCREENED_IMAGES = 300
+# What is tried beside the plain choice must be better by so many standard errors.
+SURE = 1.5
 CHUNK = 125
 
 
@@ -59,13 +61,24 @@ def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Cut:
     return Cut(gates, statistics, subnet, features_session(subnet, supernet.architecture.input))
 
 
-def screen(found: Cut, images: TaskImages) -> float:
-    """Return the cross-entropy of a network with the supernet's head on a few validation images."""
+def screen(found: Cut, images: TaskImages) -> Array:
+    """Return the cross-entropy of each of a few validation images with the supernet's head, N."""
     few = first(images.validation, SCREENED_IMAGES)
-    logits = found.subnet.logits(run_all(found.session, few.images))
+    return losses(run_all(found.session, few.images), few.labels, found.subnet)
+
+
+def losses(known: Array, labels: npt.NDArray[np.int64], subnet: Subnet) -> Array:
+    """Return the cross-entropy of each image with a network's head, N, from their features N x F."""
+    logits = subnet.logits(known)
     peak = logits.max(axis=1, keepdims=True)
-    normaliser = peak[:, 0] + np.log(np.exp(logits - peak).sum(axis=1))
-    return float((normaliser - logits[np.arange(len(few)), few.labels]).mean())
+    normaliser: Array = peak[:, 0] + np.log(np.exp(logits - peak).sum(axis=1))
+    return normaliser - logits[np.arange(len(labels)), labels]
+
+
+def surely_less(mine: Array, theirs: Array) -> bool:
+    """Whether losses of the same images, N each, are lower on average by more than chance would have it."""
+    gain = theirs - mine
+    return bool(gain.mean() > SURE * gain.std() / np.sqrt(len(gain)))
 
 
 def finish(
@@ -122,13 +135,16 @@ def head_accuracy(known: Array, labels: npt.NDArray[np.int64], subnet: Subnet) -
 
 
 def refitted(found: Cut, images: TaskImages, most: int) -> Subnet:
-    """Return a network with a head fitted for the task on at most so many images, where that is better on others."""
-    subnet, fit, held_back = found.subnet, first(images.fit, most), first(images.held_back, most // 4)
+    """Return a network with a head fitted for the task on at most so many images, where that is better on others.
+
+    Others are validation images: those to fit on were trained on, and a supernet is surer of them than it should be.
+    """
+    subnet, fit = found.subnet, first(images.fit, most)
     if len(np.unique(fit.labels)) < subnet.outputs:
         return subnet
     known = run_all(found.session, fit.images)
     head = refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias, of=subnet.of)
-    fitted = subnet.with_head(*head)
-    unseen = run_all(found.session, held_back.images)
-    before, after = (head_accuracy(unseen, held_back.labels, net) for net in (subnet, fitted))
-    return fitted if after > before else subnet
+    fitted, few = subnet.with_head(*head), first(images.validation, SCREENED_IMAGES)
+    unseen = run_all(found.session, few.images)
+    before, after = (losses(unseen, few.labels, net) for net in (subnet, fitted))
+    return fitted if surely_less(after, before) else subnet

@@ -12,7 +12,6 @@ from supernet.data import Split
 from supernet.task import Outputs
 
 CALIBRATION_IMAGES = 128
-HELD_BACK = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,6 @@ class TaskImages:
     outputs: Outputs
     calibration: Split
     fit: Split
-    held_back: Split
     validation: Split
 
 
@@ -50,13 +48,10 @@ def task_images(
         kept = kept[np.argsort(turn, kind="stable")]
         return Split(chosen.images[kept], labels[kept])
 
-    mine_to_fit = mine(calibration)
-    back = place_in_class(mine_to_fit.labels) % HELD_BACK == 0
     return TaskImages(
         outputs=outputs,
         calibration=first(calibration, CALIBRATION_IMAGES),
-        fit=Split(mine_to_fit.images[~back], mine_to_fit.labels[~back]),
-        held_back=Split(mine_to_fit.images[back], mine_to_fit.labels[back]),
+        fit=mine(calibration),
         validation=mine(validation),
     )
 

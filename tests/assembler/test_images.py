@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from assembler.images import HELD_BACK, first, place_in_class
+from assembler.images import first, place_in_class
 from supernet.data import Split
 from tests.assembler.test_candidate import VALIDATION, images_for
 from tests.small import CLASSES
@@ -18,10 +18,10 @@ def test_images_are_labelled_in_the_order_of_the_request() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6])
-def test_every_class_is_held_back_and_fitted_alike(size: int) -> None:
+def test_every_class_is_fitted_and_validated_alike(size: int) -> None:
     images = images_for(*CLASSES[:size])
-    assert np.bincount(images.held_back.labels, minlength=size).tolist() == [60 // HELD_BACK] * size
-    assert np.bincount(images.fit.labels, minlength=size).tolist() == [60 - 60 // HELD_BACK] * size
+    assert np.bincount(images.fit.labels, minlength=size).tolist() == [60] * size
+    assert np.bincount(images.validation.labels, minlength=size).tolist() == [40] * size
 
 
 def test_other_takes_as_many_images_of_the_classes_not_asked_for() -> None:
