@@ -231,6 +231,7 @@ def test_the_description_of_the_interface_names_every_route_and_the_shape_of_err
         "/artifacts/{artifact_id}",
         "/artifacts/{artifact_id}/manifest",
         "/supernets",
+        "/supernets/rescan",
         "/tasks",
         "/devices",
         "/devices/{name}",
