@@ -27,6 +27,7 @@ from assembler.model import Assembler
 from assembler.neighbours import neighbours
 from assembler.nominal import nominal_profile
 from assembler.pieces import TRAINING
+from assembler.probe import start_head
 from supernet.backbones import BACKBONES, grow
 from supernet.card import Architecture
 from supernet.data import DataSet
@@ -190,6 +191,9 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     fingerprint = setup.fingerprint
     if (setup.work / STATE_FILE).exists():
         run.load(setup.work / STATE_FILE, fingerprint)
+    elif setup.backbone is not None and "probe" not in without:
+        start_head(supernet, setup.data.train, rank=rank, world=setup.processes)
+        run.average.load_state_dict(supernet.state_dict())
     profile = nominal_profile(setup.architecture)
     ends = phase_ends(steps_of(setup.recipe, len(setup.data.train)))
 

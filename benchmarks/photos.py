@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from assembler.device import Profile
 from assembler.measure import ensure_profile
+from assembler.probe import PULL, features
 from assembler.propose import Estimator
 from assembler.refit import refit_head
 from benchmarks.machine import describe_machine
@@ -35,13 +36,11 @@ from supernet.checkpoint import load_checkpoint
 from supernet.data import DataSet, Split, load_data
 from supernet.evaluate import as_batch
 from supernet.gates import Gates, full_gates, prefix_gates
-from supernet.layers import Statistics
 from supernet.model import Supernet, calibrate
 from supernet.train import learning_rate_factor
 
 BUDGETS = (0.35, 0.15)
 SETS = 20
-PROBE_PULL = 1e-4
 BATCH, LEARNING_RATE, WARMUP = 32, 0.02, 0.1
 EPOCH_STEPS = 6
 
@@ -110,7 +109,7 @@ class Probe:
         supernet = Supernet(LITE0.design(side_px=side_px), 1)
         statistics = grow(supernet, LITE0)
         self._train, self._test = (
-            (features(supernet, statistics, split.images), split.labels) for split in (data.train, data.test)
+            (features(supernet, statistics, split).numpy(), split.labels) for split in (data.train, data.test)
         )
 
     def accuracy(self, classes: tuple[int, ...]) -> float:
@@ -119,19 +118,8 @@ class Probe:
             of_classes(*split, classes) for split in (self._train, self._test)
         )
         start = np.zeros((len(classes), known.shape[1]), np.float32), np.zeros(len(classes), np.float32)
-        weight, bias = refit_head(known, labels, *start, pull=PROBE_PULL)
+        weight, bias = refit_head(known, labels, *start, pull=PULL)
         return round(float(((unseen @ weight.T + bias).argmax(axis=1) == answers).mean()), 4)
-
-
-@torch.no_grad()
-def features(supernet: Supernet, statistics: Statistics, images: np.ndarray) -> np.ndarray:
-    """Return the features of images, N x F."""
-    gates, device = full_gates(supernet.architecture), torch.device("cpu")
-    parts = [
-        supernet.features(as_batch(images[start : start + BATCH], device), gates, statistics).numpy()
-        for start in range(0, len(images), BATCH)
-    ]
-    return np.concatenate(parts)
 
 
 def of_classes(

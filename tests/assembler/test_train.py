@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from assembler.pieces import TRAINING
+from assembler.probe import start_head
 from assembler.propose import Estimator
 from assembler.publish import Publication, publish
 from assembler.train import SHARES, STATE_FILE, Progress, Setup, Trained, phase_ends, train
@@ -116,7 +117,8 @@ def test_every_piece_of_training_can_be_left_out(tmp_path: Path, short: Trained,
         assert float(mine["saliency"].abs().max()) == 0.0 < float(theirs["saliency"].abs().max())
     if piece in ("learning", "ladder"):
         assert float(mine["shift"].abs().max()) == 0.0 < float(theirs["shift"].abs().max())
-    if piece != "learning":
+    # Without published weights there is nothing to probe.
+    if piece not in ("learning", "probe"):
         assert not torch.equal(trained.supernet.head.weight, short.supernet.head.weight)
 
 
@@ -125,7 +127,7 @@ def test_a_piece_that_does_not_exist_cannot_be_left_out(tmp_path: Path) -> None:
         small_setup(tmp_path, without=frozenset({"batchnorm"}))
 
 
-def test_a_run_from_a_published_network_starts_with_its_weights(tmp_path: Path) -> None:
+def test_a_run_from_a_published_network_starts_with_its_weights_and_a_head_for_them(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     split = Split(draw.integers(0, 256, (24, 3, 32, 32), np.uint8), np.arange(24) % 6)
     setup = small_setup(tmp_path, data=DataSet("noise", CLASSES, split, split, split), backbone=LITE0.name)
@@ -136,8 +138,9 @@ def test_a_run_from_a_published_network_starts_with_its_weights(tmp_path: Path) 
     steps.close()
     plain = Supernet(setup.architecture, len(CLASSES))
     grow(plain, LITE0)
+    start_head(plain, split)
     state = torch.load(tmp_path / STATE_FILE, weights_only=True)["supernet"]
     for name, value in plain.state_dict().items():
-        if not name.startswith("head."):
-            assert torch.allclose(state[name], value, atol=1e-3), name
+        # A fit amplifies rounding.
+        assert torch.allclose(state[name], value, atol=1e-2 if name.startswith("head.") else 1e-3), name
     assert setup.fingerprint != replace(setup, backbone=None).fingerprint
