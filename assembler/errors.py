@@ -77,3 +77,12 @@ class ProfileUnsaved(AssemblerError):
         self.path = path
         self.reason = reason
         super().__init__(f"device profiles cannot be kept in {path}: {reason}")
+
+
+class OrderInvalid(AssemblerError):
+    """A training run is asked for that cannot be; ``option`` is the one to change."""
+
+    def __init__(self, option: str, reason: str) -> None:
+        self.option = option
+        self.reason = reason
+        super().__init__(f"{option} {reason}")

@@ -26,7 +26,6 @@ from supernet.model import Supernet, calibrate
 # The utility of a module is at most this many times that of the next one on the ladder: the search gives one up
 # only for three or more that come later.
 STEP = 1.8
-# About how many rungs a ladder has at most: where blocks have many modules, several are added at once.
 RUNGS = 64
 
 
@@ -49,7 +48,14 @@ def side_of(raises: Sequence[int], modules: int, architecture: Architecture) -> 
 
 @torch.no_grad()
 def find_ladder(
-    supernet: Supernet, profile: Profile, calibration: Split, images: Split, *, rank: int = 0, world: int = 1
+    supernet: Supernet,
+    profile: Profile,
+    calibration: Split,
+    images: Split,
+    *,
+    rungs: int = RUNGS,
+    rank: int = 0,
+    world: int = 1,
 ) -> Ladder:
     """Return the ladder from no module and the smallest image to all modules and the whole image.
 
@@ -60,6 +66,7 @@ def find_ladder(
         profile: of the device whose latency counts.
         calibration: images to normalise with.
         images: to take the loss on.
+        rungs: about how many there are at most: where blocks have many modules, several are added at once.
         rank: this process.
         world: how many processes share the tries; all get the result.
     """
@@ -83,7 +90,7 @@ def find_ladder(
             distributed.all_reduce(found)
         return [float(value) for value in found]
 
-    at_once = [math.ceil(modules * len(most) / RUNGS) for modules in most]
+    at_once = [math.ceil(modules * len(most) / rungs) for modules in most]
     (loss,) = losses_of([here])
 
     while here.counts != most or larger:

@@ -20,6 +20,7 @@ from torch import distributed, multiprocessing
 
 from assembler.affinity import affinity_from, class_saliency
 from assembler.device import Profile
+from assembler.effort import Effort
 from assembler.foretell import Foretold, foretell
 from assembler.joint import GENERAL_SHARE, joint_sampler
 from assembler.ladder import find_ladder, worth_of
@@ -43,8 +44,6 @@ LOG_FILE = "log.jsonl"
 MEETING_FILE = "processes"
 SHARES = {"full": 0.22, "elastic": 0.10, "joint": 0.53, "settle": 0.15}
 ASSEMBLER_RATE = 1e-3
-# Of all classes together, to normalise with and to take the loss on while the ladder is found.
-LADDER_CALIBRATION, LADDER_IMAGES = 320, 1000
 # Of every class, to find the classes that the full net confuses.
 NEIGHBOUR_IMAGES = 40
 SAVE_EVERY_S = 120.0
@@ -56,8 +55,7 @@ EVALUATE_EVERY = 2000
 class Setup:
     """A whole training run: what is trained, on what, how, and where its state is kept.
 
-    ``networks`` is how many sub-networks the class saliency is averaged over, ``pairs`` how many
-    (task, gates, accuracy) the predictor is fitted on; ``per_class`` how many images of a class the checkpoint has
+    ``effort`` is how much work is done beside the phases; ``per_class`` how many images of a class the checkpoint has
     to calibrate and fit heads on, and to validate on. ``without`` names pieces of the method to leave out, see
     ``assembler.pieces``; ``backbone`` a published network whose weights the supernet starts with, see
     ``supernet.backbones``.
@@ -69,8 +67,7 @@ class Setup:
     recipe: Recipe = field(default_factory=Recipe)
     processes: int = 1
     device: str = "cpu"
-    networks: int = 150
-    pairs: int = 1500
+    effort: Effort = field(default_factory=Effort)
     per_class: tuple[int, int] = (100, 150)
     without: frozenset[str] = frozenset()
     backbone: str | None = None
@@ -230,7 +227,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
         assembler,
         profile,
         setup.data,
-        pairs=setup.pairs,
+        pairs=setup.effort.pairs,
         per_class=setup.per_class,
         seed=setup.recipe.seed,
         rank=rank,
@@ -251,17 +248,26 @@ def _find_neighbours(run: Run, setup: Setup, assembler: Assembler) -> None:
 def _start_assembler(run: Run, setup: Setup, assembler: Assembler, profile: Profile, rank: int) -> None:
     """Start the assembler from the ladder and from class saliency."""
     world, seed, classes = setup.processes, setup.recipe.seed, len(setup.data.classes)
+    effort = setup.effort
+    to_calibrate, to_try = (max(1, count // classes) for count in effort.ladder_images)
     ladder = find_ladder(
         run.average,
         profile,
-        setup.data.train.balanced(max(3, LADDER_CALIBRATION // classes), seed=seed + 1),
-        setup.data.val.balanced(max(10, LADDER_IMAGES // classes), seed=seed + 1),
+        setup.data.train.balanced(to_calibrate, seed=seed + 1),
+        setup.data.val.balanced(to_try, seed=seed + 1),
+        rungs=effort.rungs,
         rank=rank,
         world=world,
     )
-    images = setup.data.train.balanced(64, seed=seed + 1)
-    networks = 0 if "saliency" in setup.without else setup.networks
-    saliency = class_saliency(run.average, images, networks=networks, seed=seed, rank=rank, world=world)
+    saliency = class_saliency(
+        run.average,
+        setup.data.train.balanced(2 * effort.saliency_images, seed=seed + 1),
+        networks=0 if "saliency" in setup.without else effort.networks,
+        per_class=effort.saliency_images,
+        seed=seed,
+        rank=rank,
+        world=world,
+    )
     with torch.no_grad():
         assembler.worth.copy_(worth_of(ladder.blocks, setup.architecture))
         assembler.raises.copy_(torch.tensor(ladder.raises, dtype=torch.int64))

@@ -10,6 +10,7 @@ import typer
 
 from service.offline import offline
 from service.outcome import ending
+from service.training import training
 
 # Set before onnxruntime is loaded anywhere: it reports usage to its makers otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -22,6 +23,7 @@ app = typer.Typer(
     help="Generates small neural networks for edge devices from a modular supernet.",
 )
 
+app.add_typer(training)
 app.add_typer(offline)
 
 Host = Annotated[str, typer.Option(help="Name or address to listen on.")]

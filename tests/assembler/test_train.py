@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from assembler.effort import Effort
 from assembler.pieces import TRAINING
 from assembler.probe import start_head
 from assembler.propose import Estimator
@@ -29,7 +30,7 @@ DATA = DataSet("stripes", CLASSES, small_images(20, 1), small_images(20, 2), sma
 
 def small_setup(work: Path, **changed: object) -> Setup:
     recipe = Recipe(epochs=6, batch=24, learning_rate=0.05, augmentation=Augmentation(1, False, 0.0))
-    return replace(Setup(SMALL, DATA, work, recipe, networks=10, pairs=20), **changed)  # type: ignore[arg-type]
+    return replace(Setup(SMALL, DATA, work, recipe, effort=Effort(networks=10, pairs=20)), **changed)  # type: ignore[arg-type]
 
 
 def test_phases_follow_each_other_to_the_last_step() -> None:
@@ -95,7 +96,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def short_setup(work: Path, **changed: object) -> Setup:
-    setup = small_setup(work, networks=3, **changed)
+    setup = small_setup(work, effort=Effort(networks=3, pairs=20), **changed)
     return replace(setup, recipe=replace(setup.recipe, epochs=2))
 
 

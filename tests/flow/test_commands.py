@@ -2,26 +2,40 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
+from supernet.card import load_card
 from tests.photos import classes_in, zip_of
 from tests.small import CLASSES, small_images
 
 LONG_S = 300
 
 
+COMMAND = [sys.executable, "-m", "service.cli"]
+
+
+def known(**environment: str) -> dict[str, str]:
+    """Return the environment that commands run in."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "100", **environment}
+
+
 def nnfactory(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "service.cli", *arguments]
-    root = str(Path(__file__).parents[2])
-    known = {**os.environ, "PYTHONPATH": root, "COLUMNS": "100", **environment}
     return subprocess.run(
-        command, cwd=cwd, env=known, capture_output=True, text=True, timeout=LONG_S, check=False
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        env=known(**environment),
+        capture_output=True,
+        text=True,
+        timeout=LONG_S,
+        check=False,
     )
 
 
@@ -151,15 +165,52 @@ def test_a_supernet_without_images_takes_them_from_the_data_set_at_hand(tmp_path
     assert manifest["supernet"]["side_px"] in (12, 16)
 
 
-def test_what_reading_photographs_found_is_printed_before_training(tmp_path: Path) -> None:
-    classes_in(tmp_path / "pets", cat=5, dog=5)
+def test_a_zip_of_photographs_is_reported_on_and_trained_on(tmp_path: Path) -> None:
+    classes_in(tmp_path / "pets", cat=12, dog=12)
     (tmp_path / "pets" / "cat" / "text.jpg").write_text("a text")
     file = zip_of(tmp_path / "pets", tmp_path / "pets.zip")
-    done = nnfactory("train", "--data", file.name, "--out", "zoo/pets", "--no-store-images", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "cannot be named" in done.stderr
-    assert "2 classes, 10 usable images: train 6, val 2, test 2\n" in done.stdout
+    arguments = ["--data", file.name, "--out", "zoo/pets", "--processes", "1"]
+    refused = nnfactory("train", *arguments, "--no-store-images", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "cannot be named" in refused.stderr
+    done = nnfactory("train", *arguments, "--epochs", "2", "--batch", "8", "--pairs", "20", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 classes, 24 usable images: train 16, val 4, test 4\n" in done.stdout
     assert "  cat/text.jpg (no image of a known format)\n" in done.stdout
+    assert load_card(tmp_path / "zoo" / "pets").classes == ("cat", "dog")
+
+
+def test_a_run_of_some_minutes_is_stopped_and_goes_on_as_it_was_planned(tmp_path: Path) -> None:
+    classes_in(tmp_path / "pets", cat=30, dog=30)
+    command = ["train", "--data", "pets", "--out", "zoo/pets", "--processes", "1", "--minutes"]
+    assert "epochs of 44 images of 32 px, 32 a step" in stopped_after_a_step(tmp_path, *command, "3")
+    plan = (tmp_path / "runs" / "pets" / "effort.json").read_bytes()
+    assert "continuing the run" in stopped_after_a_step(tmp_path, *command, "3")
+    assert (tmp_path / "runs" / "pets" / "effort.json").read_bytes() == plan
+    refused = nnfactory(*command, "4", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "planned for 3 minutes" in refused.stderr
+    refused = nnfactory(*command, "3", "--epochs", "5", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "picks epochs" in refused.stderr
+
+
+def stopped_after_a_step(folder: Path, *arguments: str) -> str:
+    """Start training, interrupt it a little later, and return what it said."""
+    state = folder / "runs" / "pets" / "run.pt"
+    before = state.stat().st_mtime_ns if state.exists() else 0
+    with subprocess.Popen(
+        [*COMMAND, *arguments], cwd=folder, env=known(), stdout=subprocess.PIPE, text=True
+    ) as running:
+        said = []
+        for line in running.stdout or ():
+            said.append(line)
+            if "minutes:" in line:
+                time.sleep(2.0)
+                running.send_signal(signal.SIGINT)
+    assert running.returncode == 130, said
+    assert state.stat().st_mtime_ns > before
+    return "".join(said)
 
 
 @pytest.mark.parametrize(
