@@ -5,11 +5,14 @@ Source: first-order (Taylor) importance of gates (Molchanov et al., arXiv 1906.1
 averaged over random sub-networks, since in the full net every module can be spared.
 """
 
+from collections.abc import Generator
+
 import numpy as np
 import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
+from assembler.effort import Done
 from supernet.data import Split
 from supernet.elastic import random_gates
 from supernet.evaluate import as_batch
@@ -30,8 +33,10 @@ def class_saliency(
     seed: int = 0,
     rank: int = 0,
     world: int = 1,
-) -> Tensor:
+) -> Generator[Done, None, Tensor]:
     """Return the mean |d loss of class / d gate| over random sub-networks, K x M, 0 where never on.
+
+    Yields how far it is.
 
     Args:
         supernet: is not changed.
@@ -63,6 +68,7 @@ def class_saliency(
             used = [s for s in strengths if len(s)]
             gradients = torch.autograd.grad(F.cross_entropy(logits, target), used)
             total[label, places] += torch.cat(gradients).abs().cpu()
+        yield Done(index + 1, networks)
     if world > 1:
         distributed.all_reduce(total)
         distributed.all_reduce(seen)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +38,13 @@ NORMALISED_ON, TASK_SHARE, MOST_OF_A_TASK = 128, 0.4, 550
 STEPS_AN_EPOCH = 10
 SMALLEST_BATCH, BATCH_MULTIPLE = 32, 16
 TIMED_STEPS = 3
+
+
+class Done(NamedTuple):
+    """How far some work is."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Legend: K classes, L blocks, P pairs of a model and its accuracy.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, distributed
 
 from assembler.candidate import cut, finish
 from assembler.device import Profile
+from assembler.effort import Done
 from assembler.images import task_images
 from assembler.joint import choose, ladder_within
 from assembler.model import Assembler, Predictor, pair_confusion
@@ -54,8 +55,10 @@ def foretell(
     seed: int,
     rank: int = 0,
     world: int = 1,
-) -> Foretold:
+) -> Generator[Done, None, Foretold]:
     """Cut models out for random tasks and budgets, score them as a request would, and fit the predictor.
+
+    Yields how far it is.
 
     Args:
         supernet: finished.
@@ -102,6 +105,7 @@ def foretell(
         of = np.full(len(data.classes), -1.0)
         of[list(own.rows)] = own.of
         rows.append([float(unseen), accuracy, *asked[0].tolist(), *shares, float(other), *of.tolist()])
+        yield Done(index + 1, pairs)
     table = torch.tensor(_gathered(rows, world))
     logits = logits_of(supernet, full_gates(architecture), calibration, validation)
     confusion = pair_confusion(torch.from_numpy(logits), torch.from_numpy(validation.labels))

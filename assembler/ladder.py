@@ -7,7 +7,7 @@ Legend: L blocks, M modules of all blocks together.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from assembler.device import Profile
+from assembler.effort import Done
 from assembler.utility import LOGARITHM_RANGE
 from supernet.card import Architecture
 from supernet.data import Split
@@ -56,8 +57,10 @@ def find_ladder(
     rungs: int = RUNGS,
     rank: int = 0,
     world: int = 1,
-) -> Ladder:
+) -> Generator[Done, None, Ladder]:
     """Return the ladder from no module and the smallest image to all modules and the whole image.
+
+    Yields how far it is.
 
     Greedy: the module, or the larger image, that lowers the loss most for the latency it adds.
 
@@ -110,6 +113,7 @@ def find_ladder(
             raises.append(len(blocks))
             larger.pop(0)
         here, loss = tries[best], losses[best]
+        yield Done(len(blocks), sum(most))
     return Ladder(tuple(blocks), tuple(raises))
 
 

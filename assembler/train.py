@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from torch import distributed, multiprocessing
 
 from assembler.affinity import affinity_from, class_saliency
 from assembler.device import Profile
-from assembler.effort import Effort
+from assembler.effort import Done, Effort
 from assembler.foretell import Foretold, foretell
 from assembler.joint import GENERAL_SHARE, joint_sampler
 from assembler.ladder import find_ladder, worth_of
@@ -49,6 +50,8 @@ NEIGHBOUR_IMAGES = 40
 SAVE_EVERY_S = 120.0
 LOG_EVERY = 200
 EVALUATE_EVERY = 2000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,12 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is; ``loss`` is that of the full net."""
+    """How far a run is, in steps of all phases together or in the work of one of them; ``loss`` is the full net's."""
 
     phase: str
     step: int
     total: int
-    loss: float
+    loss: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     random = elastic_sampler(setup.architecture, classes, closeness)
     yield from _phase(setup, run, "elastic", random, rank, fingerprint)
     if run.step == ends["elastic"]:
-        _start_assembler(run, setup, assembler, profile, rank)
+        yield from _start_assembler(run, setup, assembler, profile, rank)
     with closing(_phase(setup, run, "joint", choosing(learning=True), rank, fingerprint)) as steps:
         for progress in steps:
             share_gradients(list(assembler.parameters()), setup.processes)
@@ -222,7 +225,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
             learner.zero_grad(set_to_none=True)
             yield progress
     yield from _phase(setup, run, "settle", choosing(learning=False), rank, fingerprint)
-    foretold = foretell(
+    foretelling = foretell(
         run.average,
         assembler,
         profile,
@@ -233,6 +236,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
         rank=rank,
         world=setup.processes,
     )
+    foretold = yield from _watched("predictor", foretelling)
     yield Trained(run.average, assembler, foretold, run.seconds)
 
 
@@ -245,12 +249,25 @@ def _find_neighbours(run: Run, setup: Setup, assembler: Assembler) -> None:
     assembler.closeness.copy_(torch.from_numpy(found))
 
 
-def _start_assembler(run: Run, setup: Setup, assembler: Assembler, profile: Profile, rank: int) -> None:
+def _watched(phase: str, work: Generator[Done, None, T]) -> Generator[Progress, None, T]:
+    """Return what some work returns, yielding how far it is."""
+    while True:
+        try:
+            done, total = next(work)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        yield Progress(phase, done, total, None)
+
+
+def _start_assembler(
+    run: Run, setup: Setup, assembler: Assembler, profile: Profile, rank: int
+) -> Generator[Progress, None, None]:
     """Start the assembler from the ladder and from class saliency."""
     world, seed, classes = setup.processes, setup.recipe.seed, len(setup.data.classes)
     effort = setup.effort
     to_calibrate, to_try = (max(1, count // classes) for count in effort.ladder_images)
-    ladder = find_ladder(
+    climbing = find_ladder(
         run.average,
         profile,
         setup.data.train.balanced(to_calibrate, seed=seed + 1),
@@ -259,7 +276,8 @@ def _start_assembler(run: Run, setup: Setup, assembler: Assembler, profile: Prof
         rank=rank,
         world=world,
     )
-    saliency = class_saliency(
+    ladder = yield from _watched("ladder", climbing)
+    differing = class_saliency(
         run.average,
         setup.data.train.balanced(2 * effort.saliency_images, seed=seed + 1),
         networks=0 if "saliency" in setup.without else effort.networks,
@@ -268,6 +286,7 @@ def _start_assembler(run: Run, setup: Setup, assembler: Assembler, profile: Prof
         rank=rank,
         world=world,
     )
+    saliency = yield from _watched("saliency", differing)
     with torch.no_grad():
         assembler.worth.copy_(worth_of(ladder.blocks, setup.architecture))
         assembler.raises.copy_(torch.tensor(ladder.raises, dtype=torch.int64))

@@ -200,21 +200,22 @@ def _with_progress(steps: "Generator[Progress | Trained, None, None]") -> "Train
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
+        TextColumn("{task.fields[loss]}"),
     )
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _: stopped.append(caught))
     with Bar(*columns) as bar:
         said = time.monotonic()
-        line = bar.add_task("training", total=None, loss=0.0)
+        line = bar.add_task("training", total=None, loss="")
         for step in steps:
             if isinstance(step, Trained):
                 return step
-            bar.update(line, description=step.phase, completed=step.step, total=step.total, loss=step.loss)
+            loss = "" if step.loss is None else f"loss {step.loss:.3f}"
+            bar.update(line, description=step.phase, completed=step.step, total=step.total, loss=loss)
             if not bar.console.is_terminal and time.monotonic() - said > SAY_EVERY_S:
                 said = time.monotonic()
-                print(f"{step.phase}: step {step.step} of {step.total}, loss {step.loss:.3f}", flush=True)
+                print(f"{step.phase}: {step.step} of {step.total} {loss}".rstrip(), flush=True)
             if stopped:
                 steps.close()
                 return None

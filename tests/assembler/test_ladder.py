@@ -12,6 +12,7 @@ from supernet.model import Supernet
 from supernet.train import Recipe, Run, Sampler, train_steps
 from tests.shapes import SMALL
 from tests.small import CLASSES, small_images
+from tests.working import result_of
 
 PLAIN = SMALL.model_copy(update={"sides": ()})
 IMAGES = small_images(20)
@@ -27,7 +28,7 @@ def trained(architecture: Architecture, steps: int, sampler: Sampler) -> Superne
 
 def test_the_ladder_goes_through_all_modules() -> None:
     supernet = trained(PLAIN, 20, elastic_sampler(PLAIN, len(CLASSES)))
-    ladder = find_ladder(supernet, nominal_profile(PLAIN), IMAGES, IMAGES)
+    ladder = result_of(find_ladder(supernet, nominal_profile(PLAIN), IMAGES, IMAGES))
     assert np.bincount(ladder.blocks).tolist() == [3, 4, 4]
     assert ladder.raises == ()
 
@@ -37,7 +38,7 @@ def test_the_block_without_which_nothing_works_comes_first() -> None:
     with torch.no_grad():
         for index in (0, 1):  # all modules of these do nothing
             supernet.modular_blocks[index].project.zero_()
-    ladder = find_ladder(supernet, nominal_profile(SMALL), IMAGES, IMAGES)
+    ladder = result_of(find_ladder(supernet, nominal_profile(SMALL), IMAGES, IMAGES))
     assert ladder.blocks[0] == 2
 
 
@@ -58,7 +59,7 @@ def test_a_long_ladder_keeps_to_the_range_of_utilities() -> None:
 
 def test_the_image_grows_on_the_way_where_it_may_be_shrunk() -> None:
     supernet = trained(SMALL, 20, elastic_sampler(SMALL, len(CLASSES)))
-    ladder = find_ladder(supernet, nominal_profile(SMALL), IMAGES, IMAGES)
+    ladder = result_of(find_ladder(supernet, nominal_profile(SMALL), IMAGES, IMAGES))
     assert np.bincount(ladder.blocks).tolist() == [3, 4, 4]
     assert len(ladder.raises) == 2
     assert list(ladder.raises) == sorted(ladder.raises)

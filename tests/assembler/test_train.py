@@ -28,6 +28,9 @@ from tests.small import CLASSES, small_images
 DATA = DataSet("stripes", CLASSES, small_images(20, 1), small_images(20, 2), small_images(10, 3))
 
 
+WORK = ["full", "elastic", "ladder", "saliency", "joint", "settle", "predictor"]
+
+
 def small_setup(work: Path, **changed: object) -> Setup:
     recipe = Recipe(epochs=6, batch=24, learning_rate=0.05, augmentation=Augmentation(1, False, 0.0))
     return replace(Setup(SMALL, DATA, work, recipe, effort=Effort(networks=10, pairs=20)), **changed)  # type: ignore[arg-type]
@@ -45,7 +48,10 @@ def test_a_run_ends_in_a_checkpoint_that_can_be_asked(tmp_path: Path) -> None:
     steps = list(train(small_setup(tmp_path / "work")))
     trained = steps[-1]
     assert isinstance(trained, Trained)
-    assert [step.step for step in steps[:-1] if isinstance(step, Progress)] == list(range(1, 31))
+    progress = [step for step in steps[:-1] if isinstance(step, Progress)]
+    assert list(dict.fromkeys(step.phase for step in progress)) == WORK
+    assert [step.step for step in progress if step.phase in SHARES] == list(range(1, 31))
+    assert all(step.step <= step.total for step in progress)
     assert trained.assembler.affinity.abs().max() > 0.1
     source = DataSource(name="stripes", licence="MIT", credit="")
     card = publish(
