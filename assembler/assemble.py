@@ -12,7 +12,7 @@ from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
 from assembler.estimate import missed_when_measured, needed_limits, too_inaccurate, too_tight
-from assembler.images import TaskImages, first, task_images
+from assembler.images import TaskImages, task_images
 from assembler.manifest import manifest_of, metadata_of
 from assembler.measure import ModelMeasurement, measure_model
 from assembler.propose import Estimator, Proposal, caps_of, least_cost, propose
@@ -30,7 +30,6 @@ from supernet.model import Supernet
 
 # A head for a model that is not verified is fitted on so many images.
 UNVERIFIED_IMAGES = 500
-REFINED_CALIBRATION_IMAGES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,13 +247,12 @@ def _refined(
     augmentation = (
         Augmentation(**card.training.augmentation) if card.training.augmentation else Augmentation()
     )
-    student = refine(checkpoint.supernet, gates, images, seconds, augmentation=augmentation)
-    # It was trained on images of its task alone, so its layers are normalised on those.
-    seen = replace(images, calibration=first(images.fit, REFINED_CALIBRATION_IMAGES))
-    candidate = finish(cut(gates, student, seen), card.architecture, seen, score=False)
+    student, statistics = refine(checkpoint.supernet, gates, images, seconds, augmentation=augmentation)
+    found = cut(gates, student, images, statistics)
+    candidate = finish(found, card.architecture, images, score=False)
     content = _compiled(candidate.subnet, scenario, card)
     accuracy = verify(content, candidate, student, images.validation)
-    found, before = plain, plain.measured.accuracy
+    kept, before = plain, plain.measured.accuracy
     if accuracy > before:
         measurement = measure_model(
             content, image, threads=profile.threads, percentile=scenario.limits.latency_percentile
@@ -263,14 +261,14 @@ def _refined(
         better = _assembly(scenario, card, profile, gates, plain.predicted, content, measured)
         missed = {check.limit for check in plain.limits_check if not check.met}
         if missed.issuperset(check.limit for check in better.limits_check if not check.met):
-            found = better
+            kept = better
     told = {
         "seconds": seconds,
-        "kept": found is not plain,
+        "kept": kept is not plain,
         "accuracy_before": before,
         "accuracy_after": accuracy,
     }
-    return replace(found, manifest={**found.manifest, "refined": told})
+    return replace(kept, manifest={**kept.manifest, "refined": told})
 
 
 def _checks(limits: Limits, figures: Predicted | Measured) -> tuple[LimitCheck, ...]:

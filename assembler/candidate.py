@@ -53,10 +53,11 @@ class Candidate:
     accuracy: float | None
 
 
-def cut(gates: Gates, supernet: Supernet, images: TaskImages) -> Cut:
-    """Cut a network out and calibrate it."""
-    batch = as_batch(images.calibration.images, supernet.mean.device)
-    statistics = calibrate(supernet, gates, batch)
+def cut(gates: Gates, supernet: Supernet, images: TaskImages, statistics: Statistics | None = None) -> Cut:
+    """Cut a network out with some statistics, and where there are none, calibrate it."""
+    if statistics is None:
+        batch = as_batch(images.calibration.images, supernet.mean.device)
+        statistics = calibrate(supernet, gates, batch)
     subnet = replace(extract(supernet, gates, statistics, images.outputs.rows), of=images.outputs.merged)
     return Cut(gates, statistics, subnet, features_session(subnet, supernet.architecture.input))
 

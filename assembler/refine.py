@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from assembler.images import TaskImages, first
+from assembler.images import TaskImages
 from supernet.augment import Augmentation, augment
 from supernet.evaluate import as_batch
 from supernet.gates import Gates, full_gates
+from supernet.layers import Statistics
 from supernet.model import Supernet, calibrate
 
 BATCH = 128
-LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, WARMUP = 0.02, 0.9, 1e-4, 0.05
-CALIBRATION_IMAGES = 512
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, WARMUP = 0.01, 0.9, 1e-4, 0.05
 SOFT = 0.5
 
 
@@ -37,15 +37,17 @@ def refine(
     teach: bool = True,
     seed: int = 0,
     clock: Callable[[], float] = time.monotonic,
-) -> Supernet:
-    """Return a copy of a supernet whose sub-network of some gates was trained further; only that one is of use.
+) -> tuple[Supernet, Statistics]:
+    """Return a copy of a supernet whose sub-network of some gates was trained further, and that one's statistics.
 
-    Only images of the task go through, so it must be calibrated on those as well.
+    Layers are normalised throughout by what they are calibrated with, on images of all classes: of other gates, and
+    calibrated anew, the copy is of no use. Normalised by images of the task alone, a network first loses what it has
+    learned of all classes.
 
     Args:
         supernet: is not changed.
         gates: of the sub-network.
-        images: trained on are those to fit heads on; what is held back and what is validated on stays unseen.
+        images: trained on are those to fit heads on; those to validate on stay unseen.
         seconds: how long to train.
         augmentation: of the images.
         teach: whether the dense net teaches, beside the labels.
@@ -55,7 +57,8 @@ def refine(
     student = copy.deepcopy(supernet).requires_grad_(True)
     device, dense = supernet.mean.device, full_gates(supernet.architecture)
     pixels, labels = torch.from_numpy(images.fit.images), torch.from_numpy(images.fit.labels)
-    statistics = calibrate(supernet, dense, as_batch(first(images.fit, CALIBRATION_IMAGES).images, device))
+    calibration = as_batch(images.calibration.images, device)
+    statistics, known = (calibrate(supernet, each, calibration) for each in (gates, dense))
     solver = torch.optim.SGD(
         student.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
     )
@@ -68,17 +71,17 @@ def refine(
         for group in solver.param_groups:
             group["lr"] = LEARNING_RATE * _factor(progress)
         solver.zero_grad(set_to_none=True)
-        logits = _of_task(student(batch, gates), images)
+        logits = _of_task(student(batch, gates, statistics), images)
         loss = F.cross_entropy(logits, labels[chosen].to(device))
         if teach:
             with torch.no_grad():
-                target = F.log_softmax(_of_task(supernet(batch, dense, statistics), images), dim=1)
+                target = F.log_softmax(_of_task(supernet(batch, dense, known), images), dim=1)
             soft = F.kl_div(F.log_softmax(logits, dim=1), target, log_target=True, reduction="batchmean")
             loss = (1 - SOFT) * loss + SOFT * soft
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(student.parameters(), 5.0)
         solver.step()
-    return student.requires_grad_(False)
+    return student.requires_grad_(False), statistics
 
 
 def _factor(progress: float) -> float:
