@@ -17,9 +17,10 @@ from supernet.backbones import BACKBONES
 from supernet.card import Architecture
 from supernet.data import DataSet, load_data
 from supernet.design import small_design
+from supernet.published import is_published
 from supernet.train import Recipe
 
-EPOCHS, BATCH, SIDE_PX, LEARNING_RATE = 60.0, 192, 32, 0.1
+EPOCHS, BATCH, LEARNING_RATE = 60.0, 192, 0.1
 SHIFT_PX, ERASE = 2, 0.25
 # From a published network.
 PHOTO_BATCH, PHOTO_SIDE_PX, PHOTO_LEARNING_RATE = 64, 128, 0.02
@@ -51,20 +52,25 @@ class Order:
     color: float | None = None
     side_px: int | None = None
     sides: tuple[int, ...] = ()
-    channels: int = 3
+    channels: int | None = None
     store_images: bool = True
     processes: int = 1
     seed: int = 0
     without: frozenset[str] = frozenset()
+    datasets: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no images could make right."""
-        if self.channels not in (1, 3):
+        if self.channels not in (None, 1, 3):
             raise OrderInvalid("channels", "must be 1 or 3")
         if self.backbone is not None and self.backbone not in BACKBONES:
             raise OrderInvalid("from", f"must be one of: {', '.join(BACKBONES)}")
         if self.minutes is not None and (self.epochs, self.batch, self.pairs) != (None, None, None):
             raise OrderInvalid("minutes", "picks epochs, batch and pairs; leave those out")
+        if not self.store_images and is_published(self.data):
+            raise OrderInvalid(
+                "no-store-images", "images of a published data set cannot be named by their place"
+            )
 
     @property
     def recipe(self) -> Recipe:
@@ -136,9 +142,14 @@ def _as_chosen(setup: Setup, chosen: Chosen) -> Setup:
 
 
 def _setup(order: Order, side_px: int | None, recipe: Recipe, effort: Effort) -> Setup:
-    """Return the run on the images at a side, None for the usual one."""
-    usual = SIDE_PX if order.backbone is None else PHOTO_SIDE_PX
-    data = load_data(order.data, side_px=side_px or usual, channels=order.channels)
+    """Return the run on the images at a side, None for the usual one; published networks see RGB photographs."""
+    photos = order.backbone is not None
+    data = load_data(
+        order.data,
+        side_px=side_px or (PHOTO_SIDE_PX if photos else None),
+        channels=order.channels or (3 if photos else None),
+        datasets=order.datasets,
+    )
     if data.report and not order.store_images:
         raise OrderInvalid("no-store-images", "images of a folder or zip cannot be named by their place")
     try:

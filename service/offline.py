@@ -40,11 +40,12 @@ def look(
     from supernet.checkpoint import load_checkpoint
     from supernet.data import load_data
 
-    loaded = load_checkpoint(checkpoint, datasets=read_settings().datasets)
+    datasets = read_settings().datasets
+    loaded = load_checkpoint(checkpoint, datasets=datasets)
     card, tried, tried_on = loaded.card, loaded.validation, "validation images of the checkpoint"
     if data is not None:
         image = card.architecture.input
-        images = load_data(data, side_px=image.height, channels=image.channels)
+        images = load_data(data, side_px=image.height, channels=image.channels, datasets=datasets)
         tried, tried_on = images.test, TEST_IMAGES
         if images.classes != card.classes or tried.images.shape[1:] != loaded.validation.images.shape[1:]:
             raise typer.BadParameter("has other classes or images than the checkpoint", param_hint="--data")

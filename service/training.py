@@ -27,8 +27,9 @@ def train(
     data: Annotated[
         Path,
         typer.Option(
-            help="Numpy archive, name of contact sheets, or folder or zip of images: "
-            "a folder a class, perhaps inside train/, val/ and test/."
+            help="Numpy archive, name of contact sheets, folder or zip of images: "
+            "a folder a class, perhaps inside train/, val/ and test/; or torchvision:NAME, a published data set "
+            "that is looked for in NNF_DATASETS (else ./datasets) and fetched where it is not there."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write; its name is the supernet's.")],
@@ -86,7 +87,8 @@ def train(
         typer.Option(
             min=16,
             max=224,
-            help="For folders and zips. Default: 32, with --from 128, or less where --minutes are few.",
+            help="For folders, zips and torchvision:NAME. Default: 32, with --from 128, or less where --minutes are "
+            "few; without --from a published data set of equal squares of 16 to 64 px keeps their side.",
         ),
     ] = None,
     sides: Annotated[
@@ -95,7 +97,12 @@ def train(
             help="A smaller side, px, that a model may shrink its image to; may be given several times."
         ),
     ] = None,
-    channels: Annotated[int, typer.Option(help="For folders and zips of images: 1 gray, 3 RGB.")] = 3,
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            help="1 gray, 3 RGB; for folders, zips and torchvision:NAME. Default: 3, or what a published set has."
+        ),
+    ] = None,
     licence: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "unknown",
     credit: Annotated[str, typer.Option(help="Of the images, for the Card.")] = "",
     store_images: Annotated[
@@ -122,6 +129,7 @@ def train(
     from assembler.publish import Publication, publish
     from assembler.train import STATE_FILE
     from assembler.train import train as run_training
+    from service.settings import read_settings
     from supernet.card import DataSource
     from supernet.checkpoint import check_place
 
@@ -154,6 +162,7 @@ def train(
                 processes=1 if chosen == "cuda" else processes,
                 seed=seed,
                 without=frozenset(without or ()),
+                datasets=read_settings().datasets,
             )
         )
     except OrderInvalid as error:

@@ -1,4 +1,4 @@
-"""Labelled images from numpy archives, contact sheets, image folders and zips.
+"""Labelled images from numpy archives, contact sheets, image folders and zips, and published data sets.
 
 Legend: N images, C channels, H height, W width, K classes. Pixels are uint8, 0..255.
 """
@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from supernet.errors import DataInvalid
-from supernet.photos.folder import is_zip, read_folder
+from supernet.photos.folder import FolderImages, is_zip, read_folder
+from supernet.published import is_published, name_of, read_published
 from supernet.sheets import Members, read_sheets, sheet_file
 
 SPLITS = ("train", "val", "test")
+USUAL_SIDE_PX = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class DataSet:
     """Three splits of one vocabulary.
 
     ``groups`` are the groups of similar classes, one number a class, if known; ``group_names`` their names. ``report``
-    says what reading a folder or zip found.
+    says what reading a folder, zip or published data set found.
     """
 
     name: str
@@ -183,8 +185,11 @@ def load_folder(path: Path, *, side_px: int, channels: int, seed: int) -> DataSe
         DataInvalid: see ``read_folder``.
     """
     found = read_folder(path, side_px=side_px, channels=channels, seed=seed)
+    return _data_set(path.stem if is_zip(path) else path.absolute().name, found)
+
+
+def _data_set(name: str, found: FolderImages) -> DataSet:
     train, val, test = (Split(*found.splits[split]) for split in SPLITS)
-    name = path.stem if is_zip(path) else path.absolute().name
     return DataSet(name, found.classes, train, val, test, *found.groups, str(found.report))
 
 
@@ -215,23 +220,50 @@ def load_sheets(path: Path) -> DataSet:
     )
 
 
-def load_data(path: Path, *, side_px: int = 32, channels: int = 3, seed: int = 0) -> DataSet:
-    """Read a numpy archive (a file), contact sheets (a name), or an image folder or zip.
+def load_published(
+    path: Path, *, datasets: Path | None, side_px: int | None, channels: int | None, seed: int
+) -> DataSet:
+    """Read a published data set by its name; its report says which splits were drawn.
+
+    Raises:
+        DataInvalid: see ``read_published``; or two classes have one name.
+    """
+    found = read_published(
+        path, datasets=datasets, side_px=side_px, usual_px=USUAL_SIDE_PX, channels=channels, seed=seed
+    )
+    _classes(np.array(found.classes), path)
+    return _data_set(name_of(path), found)
+
+
+def load_data(
+    path: Path,
+    *,
+    side_px: int | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+    datasets: Path | None = None,
+) -> DataSet:
+    """Read a numpy archive (a file), contact sheets (a name), an image folder or zip, or a published data set.
 
     Args:
         path: the file or folder; for contact sheets what the names of its files begin with, ``cifar10`` for
-            ``cifar10_train.npz`` and so on.
-        side_px: of the images of a folder or zip.
-        channels: of the images of a folder or zip: 1 for gray, 3 for RGB.
-        seed: of the draw of the splits that a folder or zip does not give.
+            ``cifar10_train.npz`` and so on; ``torchvision:CIFAR10`` and so on for a published data set.
+        side_px: of the images of a folder, zip or published data set. None for 32, or the side of a published one
+            whose images are equal squares of 16 to 64 px.
+        channels: of the same images: 1 for gray, 3 for RGB. None for RGB, or what a published one has.
+        seed: of the draw of the splits that these do not give.
+        datasets: folder of the published data sets at hand; None for ``./datasets``.
 
     Raises:
-        DataInvalid: see ``load_archive``, ``load_sheets`` and ``load_folder``; or nothing is at the path.
+        DataInvalid: see ``load_archive``, ``load_sheets``, ``load_folder`` and ``load_published``; or nothing is at
+            the path.
     """
     if path.is_dir() or is_zip(path):
-        return load_folder(path, side_px=side_px, channels=channels, seed=seed)
+        return load_folder(path, side_px=side_px or USUAL_SIDE_PX, channels=channels or 3, seed=seed)
     if path.exists():
         return load_archive(path)
+    if is_published(path):
+        return load_published(path, datasets=datasets, side_px=side_px, channels=channels, seed=seed)
     if sheet_file(path, "train").exists():
         return load_sheets(path)
     raise DataInvalid(path, "does not exist")

@@ -4,6 +4,7 @@ Legend: N images, C channels, S side of an image in px, K classes.
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from supernet.photos.pictures import Picture, read_picture
 
 @dataclass(frozen=True, slots=True)
 class FolderImages:
-    """What a folder holds: split -> (images N x C x S x S uint8, labels N int64 in 0..K-1), and the report on it.
+    """What a data set holds: split -> (images N x C x S x S uint8, labels N int64 in 0..K-1), and the report on it.
 
     ``groups`` has one number a class and the groups' names, or is empty.
     """
@@ -64,17 +65,56 @@ def read_folder(path: Path, *, side_px: int, channels: int, seed: int = 0) -> Fo
             findings += faults
         samples, pictures, told = _pictures(layout, side_px, channels)
     samples, left_out = without_repeats(samples)
-    findings += [*told, *left_out, *shortcomings(samples, classes, layout.splits)]
+    findings += [*told, *left_out]
+    return arranged(
+        path,
+        samples,
+        pictures,
+        classes=classes,
+        splits=layout.splits,
+        groups=groups,
+        findings=findings,
+        seed=seed,
+    )
+
+
+def arranged(
+    path: Path,
+    samples: Sequence[Sample],
+    pictures: Mapping[int, Picture],
+    *,
+    classes: tuple[str, ...],
+    splits: tuple[str, ...],
+    groups: Groups = ((), ()),
+    findings: Sequence[Finding] = (),
+    seed: int,
+) -> FolderImages:
+    """Return images by their splits, given or drawn (see ``divide``), and the report on them.
+
+    Args:
+        path: of all of them.
+        samples: in their order.
+        pictures: number of a sample -> its picture.
+        classes: by label.
+        splits: that are given; none where none is.
+        groups: of the classes.
+        findings: so far.
+        seed: of the draw of splits.
+
+    Raises:
+        DataInvalid: a finding refuses them, or there are too few. The reason is the whole report.
+    """
+    found = [*findings, *shortcomings(samples, classes, splits)]
     filled = {sample.split for sample in samples}
-    splits = tuple(split for split in layout.splits if split in filled)
-    if not any(finding.kind.refuses for finding in findings):
+    splits = tuple(split for split in splits if split in filled)
+    if not any(finding.kind.refuses for finding in found):
         samples, decided = divide(samples, splits, seed)
-        findings += decided
+        found += decided
     test_is_val = bool(splits) and "test" not in splits
     report = FolderReport(
         counts=_counts(samples, classes),
         sides_px=tuple(side for sample in samples for side in pictures[sample.number].sides_px),
-        findings=in_order(findings),
+        findings=in_order(found),
         test_is_val=test_is_val,
     )
     if report.refused:
@@ -117,7 +157,7 @@ def _content(file: File) -> bytes:
         raise PictureUnusable(Kind.UNREADABLE, reason or type(error).__name__) from error
 
 
-def _counts(samples: list[Sample], classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
+def _counts(samples: Sequence[Sample], classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
     """Return split -> class -> images."""
     counted = Counter((sample.split, sample.class_name) for sample in samples)
     present = dict.fromkeys(sample.split for sample in samples)
@@ -125,7 +165,7 @@ def _counts(samples: list[Sample], classes: tuple[str, ...]) -> dict[str, dict[s
 
 
 def _stacked(
-    samples: list[Sample], split: str, classes: tuple[str, ...], pictures: dict[int, Picture]
+    samples: Sequence[Sample], split: str, classes: tuple[str, ...], pictures: Mapping[int, Picture]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     label_of = {name: label for label, name in enumerate(classes)}
     mine = [sample for sample in samples if sample.split == split]

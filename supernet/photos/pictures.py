@@ -6,7 +6,7 @@ Legend: C channels, S side of the square in px.
 import hashlib
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -81,12 +81,27 @@ def _decode(content: bytes, side_px: int, channels: int) -> Picture:
         several = bool(getattr(image, "is_animated", False)) and image.format != "MPO"
         image.draft(None, (DRAFT_TIMES * side_px, DRAFT_TIMES * side_px))
         image.load()
-        rgb = _upright(_as_rgb(image), image)
+        picture = picture_of(image, side_px=side_px, channels=channels)
+    return replace(picture, sides_px=sides, several_frames=several)
+
+
+def picture_of(image: Image.Image, *, side_px: int, channels: int) -> Picture:
+    """Shape one frame that is decoded: upright, on white, resized to a square by antialiased bilinear filtering.
+
+    Args:
+        image: of any mode of 8 or 16 bits.
+        side_px: side of the square; the picture's aspect ratio is not kept.
+        channels: 1 for gray, 3 for RGB.
+
+    Raises:
+        PictureUnusable: its pixels are neither of 8 nor of 16 bits.
+    """
+    rgb = _upright(_as_rgb(image), image)
     digest = hashlib.sha256(b"%d x %d " % rgb.size + rgb.tobytes()).digest()
     plane = rgb if channels == 3 else rgb.convert("L")
     shaped = np.asarray(plane.resize((side_px, side_px), Image.Resampling.BILINEAR), np.uint8)
     pixels = shaped[None] if channels == 1 else np.ascontiguousarray(shaped.transpose(2, 0, 1))
-    return Picture(pixels, digest, sides, several)
+    return Picture(pixels, digest, image.size, several_frames=False)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -10,6 +10,7 @@ from assembler.order import Order, setup_of
 from supernet.augment import Augmentation
 from supernet.backbones import LITE0
 from tests.photos import classes_in
+from tests.published import idx_files, put_idx
 from tests.small import CLASSES, small_images
 
 
@@ -74,6 +75,27 @@ def test_what_cannot_be_names_its_option(
         setup_of(order(stripes, **asked))
     assert refused.value.option == option
     assert not (stripes.parent / "run").exists()
+
+
+def test_published_images_keep_a_small_side_but_are_photographs_to_a_published_network(
+    tmp_path: Path,
+) -> None:
+    published = Path("torchvision:MNIST")
+    put_idx(tmp_path, "MNIST", idx_files({"train": 100, "t10k": 20}))
+    for asked, side_px, channels in (
+        ({}, 28, 1),
+        ({"side_px": 16}, 16, 1),
+        ({"backbone": LITE0.name}, 128, 3),
+    ):
+        setup = setup_of(Order(published, tmp_path / "run", "cpu", datasets=tmp_path, **asked))  # type: ignore[arg-type]
+        image = setup.architecture.input
+        assert (image.height, image.channels) == (side_px, channels)
+
+
+def test_images_of_a_published_data_set_cannot_be_named_and_none_is_fetched(tmp_path: Path) -> None:
+    with pytest.raises(OrderInvalid, match="cannot be named") as refused:
+        Order(Path("torchvision:MNIST"), tmp_path / "run", "cpu", store_images=False)
+    assert refused.value.option == "no-store-images"
 
 
 def test_images_of_a_folder_cannot_be_named(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from supernet.card import load_card
 from tests.photos import classes_in, zip_of
+from tests.published import idx, idx_files, put_idx
 from tests.small import CLASSES, small_images
 
 LONG_S = 300
@@ -180,6 +181,20 @@ def test_a_zip_of_photographs_is_reported_on_and_trained_on(tmp_path: Path) -> N
     assert load_card(tmp_path / "zoo" / "pets").classes == ("cat", "dog")
 
 
+def test_a_published_data_set_is_looked_for_among_the_data_sets_at_hand(tmp_path: Path) -> None:
+    few = {"train": 20, "t10k": 20}
+    put_idx(
+        tmp_path / "sets",
+        "MNIST",
+        idx_files(few) | {"train-labels-idx1-ubyte": idx(np.full(20, 10, np.uint8))},
+    )
+    arguments = ["train", "--data", "torchvision:MNIST", "--out", "zoo/digits"]
+    for more, told in (([], "has label 10, but 10 classes"), (["--no-store-images"], "cannot be named")):
+        refused = nnfactory(*arguments, *more, cwd=tmp_path, NNF_DATASETS=str(tmp_path / "sets"))
+        assert refused.returncode == 2
+        assert told in refused.stderr
+
+
 def test_a_run_of_some_minutes_is_stopped_and_goes_on_as_it_was_planned(tmp_path: Path) -> None:
     classes_in(tmp_path / "pets", cat=30, dog=30)
     command = ["train", "--data", "pets", "--out", "zoo/pets", "--processes", "1", "--minutes"]
@@ -215,7 +230,11 @@ def stopped_after_a_step(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["--data", "missing.npz"], "does not exist"), (["--data", "."], "no image lies at such a place")],
+    [
+        (["--data", "missing.npz"], "does not exist"),
+        (["--data", "."], "no image lies at such a place"),
+        (["--data", "torchvision:FashonMNIST"], "did you mean torchvision:FashionMNIST?"),
+    ],
 )
 def test_data_that_cannot_be_used_is_one_sentence(tmp_path: Path, arguments: list[str], told: str) -> None:
     done = nnfactory("train", *arguments, "--out", "zoo/none", cwd=tmp_path)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from supernet.errors import PictureUnusable
 from supernet.photos.findings import Kind
-from supernet.photos.pictures import Picture, read_picture
+from supernet.photos.pictures import Picture, picture_of, read_picture
 from tests.photos import encoded, photo, png_header
 
 
@@ -45,6 +45,17 @@ def test_gray_of_16_bits_is_scaled_and_not_clipped() -> None:
     for kind in ("PNG", "TIFF"):
         pixels = read(encoded(Image.fromarray(deep), kind), side_px=48).pixels
         assert pixels[0, 0, [0, 24, 47]].tolist() == [0, 100, 255]
+
+
+def test_a_picture_that_is_decoded_is_shaped_as_its_file_is() -> None:
+    image = photo(2)
+    picture, of_file = picture_of(image, side_px=16, channels=3), read(encoded(image))
+    assert np.array_equal(picture.pixels, of_file.pixels)
+    assert (picture.digest, picture.sides_px) == (of_file.digest, of_file.sides_px)
+    gray = image.convert("L")
+    assert np.array_equal(
+        picture_of(gray.resize((16, 16)), side_px=16, channels=1).pixels[0], gray.resize((16, 16))
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
