@@ -176,7 +176,7 @@ def _best(
     with ThreadPoolExecutor(cores()) as pool:
         cuts = list(pool.map(lambda proposal: cut(proposal.gates, supernet, images), proposals))
     finished: list[tuple[Candidate, Proposal]] = []
-    for place in _in_order(cuts, images):
+    for place in _in_order(cuts):
         found = finish(cuts[place], supernet.architecture, images, refit=refit, score=floor > 0)
         finished.append((found, proposals[place]))
         if (found.accuracy or 0.0) >= floor:
@@ -184,11 +184,13 @@ def _best(
     return max(finished, key=lambda pair: pair[0].accuracy or 0.0)
 
 
-def _in_order(cuts: Sequence[Cut], images: TaskImages) -> list[int]:
+def _in_order(cuts: Sequence[Cut]) -> list[int]:
     """Return the places of cut networks, the one to take first; of those surely better than the first the best."""
     if len(cuts) == 1:
         return [0]
-    screened = [screen(found, images) for found in cuts]
+    # A larger side is looked at on fewer images.
+    few = min(len(found.answers) for found in cuts)
+    screened = [screen(found)[:few] for found in cuts]
     by_loss = sorted(range(len(cuts)), key=lambda place: float(screened[place].mean()))
     return sorted(by_loss, key=lambda place: place != 0 and not surely_less(screened[place], screened[0]))
 

@@ -27,7 +27,8 @@ from supernet.model import Supernet, calibrate
 
 WORK_MACS = 8e9
 FEWEST_IMAGES = 400
-SCREENED_IMAGES = 300
+# Validation images that candidates and fitted heads are compared on: fewer where the network is large.
+MOST_SCREENED, FEWEST_SCREENED, SCREEN_MACS = 300, 100, 1.5e9
 # What is tried beside the plain choice must be better by so many standard errors.
 SURE = 1.5
 CHUNK = 125
@@ -35,12 +36,17 @@ CHUNK = 125
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A network as it was cut out, with the supernet's head, and a session that computes its features."""
+    """A network as it was cut out, with the supernet's head, and a session that computes its features.
+
+    ``screened`` are those of a few validation images, N x F, whose outputs are ``answers``, N.
+    """
 
     gates: Gates
     statistics: Statistics
     subnet: Subnet
     session: onnxruntime.InferenceSession
+    screened: Array
+    answers: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +65,15 @@ def cut(gates: Gates, supernet: Supernet, images: TaskImages, statistics: Statis
         batch = as_batch(images.calibration.images, supernet.mean.device)
         statistics = calibrate(supernet, gates, batch)
     subnet = replace(extract(supernet, gates, statistics, images.outputs.rows), of=images.outputs.merged)
-    return Cut(gates, statistics, subnet, features_session(subnet, supernet.architecture.input))
+    session = features_session(subnet, supernet.architecture.input)
+    work = macs(supernet.architecture.at(gates.side), gates.counts, len(images.outputs.rows))
+    few = first(images.validation, int(np.clip(SCREEN_MACS / work, FEWEST_SCREENED, MOST_SCREENED)))
+    return Cut(gates, statistics, subnet, session, run_all(session, few.images), few.labels)
 
 
-def screen(found: Cut, images: TaskImages) -> Array:
+def screen(found: Cut) -> Array:
     """Return the cross-entropy of each of a few validation images with the supernet's head, N."""
-    few = first(images.validation, SCREENED_IMAGES)
-    return losses(run_all(found.session, few.images), few.labels, found.subnet)
+    return losses(found.screened, found.answers, found.subnet)
 
 
 def losses(known: Array, labels: npt.NDArray[np.int64], subnet: Subnet) -> Array:
@@ -145,7 +153,6 @@ def refitted(found: Cut, images: TaskImages, most: int) -> Subnet:
         return subnet
     known = run_all(found.session, fit.images)
     head = refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias, of=subnet.of)
-    fitted, few = subnet.with_head(*head), first(images.validation, SCREENED_IMAGES)
-    unseen = run_all(found.session, few.images)
-    before, after = (losses(unseen, few.labels, net) for net in (subnet, fitted))
+    fitted = subnet.with_head(*head)
+    before, after = (losses(found.screened, found.answers, net) for net in (subnet, fitted))
     return fitted if surely_less(after, before) else subnet

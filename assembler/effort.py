@@ -37,7 +37,7 @@ SUBNETS = 3
 NORMALISED_ON, TASK_SHARE, MOST_OF_A_TASK = 128, 0.4, 550
 STEPS_AN_EPOCH = 10
 SMALLEST_BATCH, BATCH_MULTIPLE = 32, 16
-TIMED_STEPS = 3
+TIMED_STEPS = 2
 
 
 class Done(NamedTuple):
@@ -98,6 +98,7 @@ def choose(
     processes: int = 1,
     device: str = "cpu",
     probed: bool = False,
+    spent_s: float = 0.0,
 ) -> Chosen:
     """Return how long a run is to be and what it works on, so that it ends within the time allowed on this machine.
 
@@ -111,14 +112,17 @@ def choose(
         processes: how many share the work.
         device: torch's, that the run computes on.
         probed: whether a head is fitted before training.
+        spent_s: seconds of the time allowed that are over.
     """
+    began = time.monotonic()
     images, classes = len(data.train), len(data.classes)
     batch = batch_for(images, recipe.batch)
     supernet = Supernet(architecture, classes).to(torch.device(device)).to(memory_format=torch.channels_last)
     run = Run(supernet, replace(recipe, batch=max(1, batch // processes)))
+    pace = pace_of(run, data.train)
     epochs, effort = within(
-        60 * minutes,
-        pace_of(run, data.train),
+        60 * minutes - spent_s - (time.monotonic() - began),
+        pace,
         images=images,
         stored=classes * sum(per_class),
         classes=classes,
@@ -153,7 +157,7 @@ def pace_of(run: Run, train: Split) -> Pace:
         ]
 
     def seconds(sampler: Callable[[np.random.Generator, float], list[Sample]]) -> float:
-        steps = train_steps(run, train, run.step + 2 * TIMED_STEPS, 10_000, sampler)
+        steps = train_steps(run, train, run.step + TIMED_STEPS + 1, 10_000, sampler)
         next(steps)
         began = time.monotonic()
         for _ in range(TIMED_STEPS):

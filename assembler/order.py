@@ -4,6 +4,7 @@ What is not asked for is picked: from the published network it starts with, from
 within some minutes, from the pace of this machine.
 """
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -110,10 +111,11 @@ def setup_of(order: Order) -> Setup:
         return _setup(order, order.side_px, order.recipe, replace(MOST, pairs=order.pairs or MOST.pairs))
     if (known := kept(order.work, order.minutes)) is not None:
         return _as_chosen(_setup(order, known.side_px, order.recipe, known.effort), known)
+    began = time.monotonic()
     picks = order.backbone is not None and order.side_px is None
     for side in (None, *SMALLER_PHOTO_SIDES_PX) if picks else (order.side_px,):
         setup = _setup(order, side, order.recipe, MOST)
-        chosen = _chosen(order.minutes, setup)
+        chosen = _chosen(order.minutes, setup, time.monotonic() - began)
         if chosen.epochs >= ENOUGH_EPOCHS:
             break
     if chosen.epochs < 1:
@@ -122,7 +124,7 @@ def setup_of(order: Order) -> Setup:
     return _as_chosen(setup, chosen)
 
 
-def _chosen(minutes: float, setup: Setup) -> Chosen:
+def _chosen(minutes: float, setup: Setup, spent_s: float) -> Chosen:
     return choose(
         minutes,
         architecture=setup.architecture,
@@ -133,6 +135,7 @@ def _chosen(minutes: float, setup: Setup) -> Chosen:
         processes=setup.processes,
         device=setup.device,
         probed=setup.backbone is not None,
+        spent_s=spent_s,
     )
 
 

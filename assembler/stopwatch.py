@@ -33,7 +33,7 @@ PAUSE_S = 0.005
 # Bursts go on until so many blocks are this near to the quickest one, relative, or until patience ends.
 AGREEING = 4
 AGREEMENT = 0.01
-PATIENCE_S = 0.4
+PATIENCE_S = 0.25
 # Of nets that take turns.
 TURN_S = 0.0015
 TURN_RUNS = (3, 9)

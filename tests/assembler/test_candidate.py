@@ -43,7 +43,7 @@ def test_screening_prefers_a_network_that_knows_its_classes() -> None:
     images = images_for(*CLASSES)
     candidate = cut(full_gates(SMALL), small_supernet(), images)
     finished = finish(candidate, SMALL, images)
-    assert surely_less(screen(replace(candidate, subnet=finished.subnet), images), screen(candidate, images))
+    assert surely_less(screen(replace(candidate, subnet=finished.subnet)), screen(candidate))
 
 
 def test_cutting_twice_gives_the_same() -> None:
