@@ -19,7 +19,7 @@ from supernet.elastic import random_budget, random_gates
 from supernet.errors import RunUnusable
 from supernet.evaluate import as_batch
 from supernet.gates import full_gates
-from supernet.model import Supernet
+from supernet.model import Supernet, calibrate
 from supernet.train import Recipe, Run, Sample, train_steps
 
 EFFORT_FILE = "effort.json"
@@ -33,11 +33,12 @@ PASSES = 3.0
 # Processes side by side slow one another down.
 CROWDED = 1.15
 SUBNETS = 3
-# A model of the predictor sees images to normalise with, and of those kept to fit and to score on a task's share.
-NORMALISED_ON, TASK_SHARE, MOST_OF_A_TASK = 128, 0.4, 550
+# Every network sees images to normalise with, a model of the predictor a share of those kept to fit and to score on,
+# and some seconds pass to write it down and to fit its head.
+NORMALISED_ON, TASK_SHARE, MOST_OF_A_TASK, MODEL_S = 128, 0.5, 550, 0.15
 STEPS_AN_EPOCH = 10
 SMALLEST_BATCH, BATCH_MULTIPLE = 32, 16
-TIMED_STEPS = 2
+TIMED_STEPS, LOOKED_AT = 2, 64
 
 
 class Done(NamedTuple):
@@ -148,7 +149,7 @@ def pace_of(run: Run, train: Split) -> Pace:
         run: whose batch is that of one process.
         train: images to train on.
     """
-    architecture, recipe = run.supernet.architecture, run.recipe
+    architecture = run.supernet.architecture
     everything = tuple(range(run.supernet.head.out_features))
 
     def sandwich(draw: np.random.Generator, progress: float) -> list[Sample]:
@@ -165,11 +166,10 @@ def pace_of(run: Run, train: Split) -> Pace:
         return (time.monotonic() - began) / TIMED_STEPS
 
     full, mixed = seconds(lambda draw, progress: []), seconds(sandwich)
-    batch = as_batch(train.images[: recipe.batch], run.supernet.mean.device)
-    with torch.no_grad():
-        run.supernet(batch, full_gates(architecture))
-        began = time.monotonic()
-        run.supernet(batch, full_gates(architecture))
+    batch = as_batch(train.images[:LOOKED_AT], run.supernet.mean.device)
+    calibrate(run.supernet, full_gates(architecture), batch)
+    began = time.monotonic()
+    calibrate(run.supernet, full_gates(architecture), batch)
     return Pace(full, mixed, (time.monotonic() - began) / len(batch))
 
 
@@ -203,11 +203,17 @@ def within(
     look = pace.look_s * (CROWDED if processes > 1 else 1.0) / processes
     tries = look * TRY_COST * (blocks + 1)
     rungs, ladder = _fill(seconds * LADDER, tries, LEAST.rungs, MOST.rungs, LEAST.ladder_images)
+    normalising = look * SALIENCY_COST * NORMALISED_ON
     network = look * SALIENCY_COST * PASSES * classes
     networks, saliency = _fill(
-        seconds * SALIENCY, network, LEAST.networks, MOST.networks, (LEAST.saliency_images,)
+        seconds * SALIENCY,
+        network + normalising / LEAST.saliency_images,
+        LEAST.networks,
+        MOST.networks,
+        (LEAST.saliency_images,),
     )
-    model = look * MODEL_COST * (NORMALISED_ON + min(MOST_OF_A_TASK, TASK_SHARE * stored))
+    crowd = look / pace.look_s
+    model = look * MODEL_COST * (NORMALISED_ON + min(MOST_OF_A_TASK, TASK_SHARE * stored)) + MODEL_S * crowd
     pairs = int(np.clip(seconds * PREDICTOR / model, LEAST.pairs, MOST.pairs))
     effort = Effort(
         networks=networks,
@@ -217,7 +223,7 @@ def within(
         pairs=pairs,
     )
     used = tries * effort.rungs * sum(effort.ladder_images)
-    used += network * effort.networks * effort.saliency_images + model * effort.pairs
+    used += (normalising + network * effort.saliency_images) * effort.networks + model * effort.pairs
     used += ALWAYS_S + (look * images if probed else 0.0)
     step = alone * pace.full_step_s + (1 - alone) * pace.sandwich_step_s
     left = seconds * (1 - RESERVE) - used

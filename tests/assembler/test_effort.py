@@ -68,8 +68,9 @@ def test_all_work_together_takes_most_of_the_time_and_not_more() -> None:
     epochs, effort = allotted(600.0, processes=1)
     steps = epochs * 350 / 32
     tries = effort.rungs * 16 * sum(effort.ladder_images)
-    models = 0.3 * (128 + 160) * effort.pairs
-    looks = 0.5 * tries + 0.9 * 10 * effort.networks * effort.saliency_images + models + 350
+    models = (0.3 * (128 + 200) + 15) * effort.pairs
+    networks = effort.networks * (0.3 * 128 + 0.9 * 10 * effort.saliency_images)
+    looks = 0.5 * tries + networks + models + 350
     assert 480 < steps * 1.75 + 0.01 * looks < 600
 
 
