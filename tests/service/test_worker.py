@@ -162,10 +162,10 @@ def test_a_worker_goes_on_after_a_failed_job(house: House, worker_with: Make) ->
 def test_a_job_that_runs_past_its_deadline_ends_with_a_timeout(house: House, worker_with: Make) -> None:
     def build(_: Scenario) -> Iterator[Step | Assembly]:
         yield Begun("one")
-        time.sleep(0.3)
+        time.sleep(1.2)
         yield Begun("two")
 
-    job = add(house, deadline_s=0.2)
+    job = add(house, deadline_s=1.0)
     worker_with(Building(build)).work_once()
     ended = read(house, job)
     assert ended.state is State.FAILED
