@@ -170,8 +170,8 @@ def _best(
 ) -> tuple[Candidate, Proposal]:
     """Cut every proposal out, choose by a few validation images, and finish the one chosen.
 
-    The first one, which follows the budget alone, is chosen unless another is surely better. Where the one chosen
-    misses the accuracy floor the others are finished too, and the most accurate is returned.
+    Those that follow the budget alone are preferred, see ``_in_order``. Where the one chosen misses the accuracy
+    floor the others are finished too, and the most accurate is returned.
     """
     with ThreadPoolExecutor(cores()) as pool:
         cuts = list(pool.map(lambda proposal: cut(proposal.gates, supernet, images), proposals))
@@ -185,14 +185,22 @@ def _best(
 
 
 def _in_order(cuts: Sequence[Cut]) -> list[int]:
-    """Return the places of cut networks, the one to take first; of those surely better than the first the best."""
+    """Return the places of cut networks, the one to take first.
+
+    The first of every side follows the budget alone: of those the best leads, and of the others those come before it
+    that are surely better.
+    """
     if len(cuts) == 1:
         return [0]
     # A larger side is looked at on fewer images.
     few = min(len(found.answers) for found in cuts)
     screened = [screen(found)[:few] for found in cuts]
     by_loss = sorted(range(len(cuts)), key=lambda place: float(screened[place].mean()))
-    return sorted(by_loss, key=lambda place: place != 0 and not surely_less(screened[place], screened[0]))
+    sides = [found.gates.side for found in cuts]
+    leader = next(place for place in by_loss if sides.index(sides[place]) == place)
+    return sorted(
+        by_loss, key=lambda place: place != leader and not surely_less(screened[place], screened[leader])
+    )
 
 
 def _compiled(subnet: Subnet, scenario: Scenario, card: Card) -> bytes:
