@@ -13,12 +13,12 @@ from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from assembler.effort import Done
+from assembler.images import CALIBRATION_IMAGES
 from supernet.data import Split
 from supernet.elastic import random_gates
 from supernet.evaluate import as_batch
 from supernet.model import Supernet, calibrate
 
-CALIBRATION_IMAGES = 128
 BUDGETS = (0.05, 0.6)
 # At 0.5 a module that suits a class by one standard deviation is worth 1.6 times as much to it.
 AFFINITY_SPREAD = 0.5

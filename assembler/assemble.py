@@ -1,13 +1,13 @@
 """All steps in order: from a Scenario to a verified model file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import onnx
 
 from assembler.artifact import MEGABYTE, Assembly, Basis, Diagnosis, LimitCheck, Measured, Predicted, address
-from assembler.candidate import Candidate, Cut, cores, cut, finish, refitted, screen, surely_less
+from assembler.candidate import Candidate, cores, cut, finish, preferred, refitted
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import Infeasible
@@ -170,37 +170,18 @@ def _best(
 ) -> tuple[Candidate, Proposal]:
     """Cut every proposal out, choose by a few validation images, and finish the one chosen.
 
-    Those that follow the budget alone are preferred, see ``_in_order``. Where the one chosen misses the accuracy
+    Those that follow the budget alone are preferred, see ``preferred``. Where the one chosen misses the accuracy
     floor the others are finished too, and the most accurate is returned.
     """
     with ThreadPoolExecutor(cores()) as pool:
         cuts = list(pool.map(lambda proposal: cut(proposal.gates, supernet, images), proposals))
     finished: list[tuple[Candidate, Proposal]] = []
-    for place in _in_order(cuts):
+    for place in preferred(cuts):
         found = finish(cuts[place], supernet.architecture, images, refit=refit, score=floor > 0)
         finished.append((found, proposals[place]))
         if (found.accuracy or 0.0) >= floor:
             return finished[-1]
     return max(finished, key=lambda pair: pair[0].accuracy or 0.0)
-
-
-def _in_order(cuts: Sequence[Cut]) -> list[int]:
-    """Return the places of cut networks, the one to take first.
-
-    The first of every side follows the budget alone: of those the best leads, and of the others those come before it
-    that are surely better.
-    """
-    if len(cuts) == 1:
-        return [0]
-    # A larger side is looked at on fewer images.
-    few = min(len(found.answers) for found in cuts)
-    screened = [screen(found)[:few] for found in cuts]
-    by_loss = sorted(range(len(cuts)), key=lambda place: float(screened[place].mean()))
-    sides = [found.gates.side for found in cuts]
-    leader = next(place for place in by_loss if sides.index(sides[place]) == place)
-    return sorted(
-        by_loss, key=lambda place: place != leader and not surely_less(screened[place], screened[leader])
-    )
 
 
 def _compiled(subnet: Subnet, scenario: Scenario, card: Card) -> bytes:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from assembler.images import CALIBRATION_IMAGES
 from supernet.card import Architecture
 from supernet.data import DataSet, Split
 from supernet.elastic import random_budget, random_gates
@@ -33,9 +34,9 @@ PASSES = 3.0
 # Processes side by side slow one another down.
 CROWDED = 1.15
 SUBNETS = 3
-# Every network sees images to normalise with, a model of the predictor a share of those kept to fit and to score on,
-# and some seconds pass to write it down and to fit its head.
-NORMALISED_ON, TASK_SHARE, MOST_OF_A_TASK, MODEL_S = 128, 0.5, 550, 0.15
+# A model of the predictor sees a share of the images kept to fit and to score on, beside those to normalise with, and
+# some time passes to write it down and to fit its head.
+TASK_SHARE, MOST_OF_A_TASK, MODEL_S = 0.5, 550, 0.15
 STEPS_AN_EPOCH = 10
 SMALLEST_BATCH, BATCH_MULTIPLE = 32, 16
 TIMED_STEPS, LOOKED_AT = 2, 64
@@ -203,7 +204,7 @@ def within(
     look = pace.look_s * (CROWDED if processes > 1 else 1.0) / processes
     tries = look * TRY_COST * (blocks + 1)
     rungs, ladder = _fill(seconds * LADDER, tries, LEAST.rungs, MOST.rungs, LEAST.ladder_images)
-    normalising = look * SALIENCY_COST * NORMALISED_ON
+    normalising = look * SALIENCY_COST * CALIBRATION_IMAGES
     network = look * SALIENCY_COST * PASSES * classes
     networks, saliency = _fill(
         seconds * SALIENCY,
@@ -213,7 +214,9 @@ def within(
         (LEAST.saliency_images,),
     )
     crowd = look / pace.look_s
-    model = look * MODEL_COST * (NORMALISED_ON + min(MOST_OF_A_TASK, TASK_SHARE * stored)) + MODEL_S * crowd
+    model = (
+        look * MODEL_COST * (CALIBRATION_IMAGES + min(MOST_OF_A_TASK, TASK_SHARE * stored)) + MODEL_S * crowd
+    )
     pairs = int(np.clip(seconds * PREDICTOR / model, LEAST.pairs, MOST.pairs))
     effort = Effort(
         networks=networks,

@@ -6,10 +6,12 @@ Source: linear probing, then fine-tuning (Kumar et al., arXiv 2202.10054).
 """
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, distributed
 
 from assembler.refit import refit_head
+from assembler.subnet import Array
 from supernet.data import Split
 from supernet.evaluate import as_batch
 from supernet.gates import full_gates
@@ -37,13 +39,18 @@ def start_head(supernet: Supernet, images: Split, *, rank: int = 0, world: int =
     batch = as_batch(fitted.images[:CALIBRATION_IMAGES], supernet.mean.device)
     statistics = calibrate(supernet, full_gates(supernet.architecture), batch)
     known = features(supernet, statistics, fitted, rank=rank, world=world)
-    start = np.zeros((classes, known.shape[1]), np.float32), np.zeros(classes, np.float32)
-    weight, bias = refit_head(known.numpy(), fitted.labels, *start, pull=PULL)
+    weight, bias = fresh_head(known.numpy(), fitted.labels, classes)
     supernet.head.weight.copy_(torch.from_numpy(weight))
     supernet.head.bias.copy_(torch.from_numpy(bias))
     if world > 1:
         for parameter in supernet.head.parameters():
             distributed.broadcast(parameter.data, 0)
+
+
+def fresh_head(known: Array, labels: npt.NDArray[np.int64], classes: int) -> tuple[Array, Array]:
+    """Return a head, K x F and K, fitted by logistic regression on features N x F."""
+    start = np.zeros((classes, known.shape[1]), np.float32), np.zeros(classes, np.float32)
+    return refit_head(known, labels, *start, pull=PULL)
 
 
 @torch.no_grad()

@@ -21,9 +21,8 @@ from torch.nn import functional as F
 
 from assembler.device import Profile
 from assembler.measure import ensure_profile
-from assembler.probe import PULL, features
+from assembler.probe import features, fresh_head
 from assembler.propose import Estimator
-from assembler.refit import refit_head
 from benchmarks.machine import describe_machine
 from benchmarks.quality import RESULTS, SEED, Bench, gates_of, tell
 from benchmarks.rivals import Rivals
@@ -117,8 +116,7 @@ class Probe:
         (known, labels), (unseen, answers) = (
             of_classes(*split, classes) for split in (self._train, self._test)
         )
-        start = np.zeros((len(classes), known.shape[1]), np.float32), np.zeros(len(classes), np.float32)
-        weight, bias = refit_head(known, labels, *start, pull=PULL)
+        weight, bias = fresh_head(known, labels, len(classes))
         return round(float(((unseen @ weight.T + bias).argmax(axis=1) == answers).mean()), 4)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from assembler.candidate import Candidate, cut, finish, refitted, screen, surely_less
+from assembler.candidate import Candidate, Cut, cut, finish, preferred, refitted, screen, surely_less
 from assembler.images import TaskImages
 from supernet.gates import Gates, full_gates, prefix_gates
 from supernet.model import Supernet
@@ -44,6 +44,27 @@ def test_screening_prefers_a_network_that_knows_its_classes() -> None:
     candidate = cut(full_gates(SMALL), small_supernet(), images)
     finished = finish(candidate, SMALL, images)
     assert surely_less(screen(replace(candidate, subnet=finished.subnet)), screen(candidate))
+
+
+def told_right(found: Cut, count: int, gates: Gates) -> Cut:
+    """Return a network of other gates that is right about so many more images than another."""
+    said = found.subnet.logits(found.screened).argmax(axis=1)
+    wrong = np.flatnonzero(said != found.answers)
+    assert len(wrong) >= count
+    answers = found.answers.copy()
+    answers[wrong[:count]] = said[wrong[:count]]
+    return replace(found, gates=gates, answers=answers)
+
+
+def test_a_choice_by_classes_must_be_surely_better_and_another_side_only_better() -> None:
+    plain = cut(Gates(((0,), (0,), (0,))), small_supernet(), images_for(*CLASSES))
+    by_classes, shrunk = Gates(((0,), (0,), (1,))), Gates(((0,), (0,), (0,)), 12)
+    assert preferred([plain]) == [0]
+    assert preferred([plain, told_right(plain, 1, by_classes)]) == [0, 1]
+    assert preferred([plain, told_right(plain, 100, by_classes)]) == [1, 0]
+    assert preferred([plain, told_right(plain, 1, shrunk)]) == [1, 0]
+    small = replace(plain, screened=plain.screened[:50], answers=plain.answers[:50])
+    assert sorted(preferred([small, told_right(plain, 1, shrunk)])) == [0, 1]
 
 
 def test_cutting_twice_gives_the_same() -> None:
