@@ -10,6 +10,7 @@ from assembler.utility import PORTFOLIO
 # Pieces of training, for ``nnfactory train --without``.
 TRAINING = {
     "average": "the weights' moving average",
+    "settling": "BatchNorms of published weights, rewritten for the images",
     "probe": "a head fitted to published weights before training",
     "teacher": "distillation from the full net",
     "ladder": "one order that sub-networks grow in, instead of random shapes",

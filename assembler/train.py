@@ -30,13 +30,15 @@ from assembler.neighbours import neighbours
 from assembler.nominal import nominal_profile
 from assembler.pieces import TRAINING
 from assembler.probe import start_head
-from supernet.backbones import BACKBONES, grow
+from supernet.allocator import keep_freed_memory
+from supernet.backbones import BACKBONES, grow, settle
 from supernet.card import Architecture
 from supernet.data import DataSet
 from supernet.elastic import elastic_sampler
 from supernet.errors import RunUnusable
-from supernet.evaluate import accuracy_of
+from supernet.evaluate import accuracy_of, as_batch
 from supernet.gates import full_gates, prefix_gates
+from supernet.layers import Moments, Statistics
 from supernet.model import Supernet
 from supernet.train import Recipe, Run, Sampler, share_gradients, steps_of, train_steps
 
@@ -45,6 +47,8 @@ LOG_FILE = "log.jsonl"
 MEETING_FILE = "processes"
 SHARES = {"full": 0.22, "elastic": 0.10, "joint": 0.53, "settle": 0.15}
 ASSEMBLER_RATE = 1e-3
+# To fit BatchNorms of published weights to.
+SETTLING_IMAGES = 256
 # Of every class, to find the classes that the full net confuses.
 NEIGHBOUR_IMAGES = 40
 SAVE_EVERY_S = 120.0
@@ -168,6 +172,7 @@ def _help(setup: Setup, rank: int) -> None:
 
 
 def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
+    keep_freed_memory()
     if setup.processes > 1:
         torch.set_num_threads(1)
         distributed.init_process_group(
@@ -179,8 +184,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     torch.manual_seed(setup.recipe.seed)
     classes = len(setup.data.classes)
     supernet = Supernet(setup.architecture, classes)
-    if setup.backbone is not None:
-        grow(supernet, BACKBONES[setup.backbone])
+    published = None if setup.backbone is None else grow(supernet, BACKBONES[setup.backbone])
     supernet.to(torch.device(setup.device)).to(memory_format=torch.channels_last)
     assembler = Assembler(setup.architecture, classes)
     learner = torch.optim.Adam(assembler.parameters(), lr=ASSEMBLER_RATE)
@@ -191,8 +195,8 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     fingerprint = setup.fingerprint
     if (setup.work / STATE_FILE).exists():
         run.load(setup.work / STATE_FILE, fingerprint)
-    elif setup.backbone is not None and "probe" not in without:
-        start_head(supernet, setup.data.train, rank=rank, world=setup.processes)
+    elif published is not None:
+        _start_published(supernet, published, setup, rank)
         run.average.load_state_dict(supernet.state_dict())
     profile = nominal_profile(setup.architecture)
     ends = phase_ends(steps_of(setup.recipe, len(setup.data.train)))
@@ -238,6 +242,20 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     )
     foretold = yield from _watched("predictor", foretelling)
     yield Trained(run.average, assembler, foretold, run.seconds)
+
+
+def _start_published(supernet: Supernet, published: Statistics, setup: Setup, rank: int) -> None:
+    """Fit published weights to the images: their BatchNorms, and a head for their features."""
+    train, classes = setup.data.train, len(setup.data.classes)
+    settling = train.balanced(max(1, SETTLING_IMAGES // classes), setup.recipe.seed).images[:SETTLING_IMAGES]
+    if "settling" not in setup.without:
+        moments = [
+            Moments(m.mean.to(supernet.mean.device), m.variance.to(supernet.mean.device))
+            for m in published.moments
+        ]
+        settle(supernet, Statistics(moments), as_batch(settling, supernet.mean.device))
+    if "probe" not in setup.without:
+        start_head(supernet, train, rank=rank, world=setup.processes)
 
 
 def _find_neighbours(run: Run, setup: Setup, assembler: Assembler) -> None:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from assembler.device import Profile
 from assembler.measure import ensure_profile
-from assembler.probe import features, fresh_head
+from assembler.probe import features, fresh_head, start_head
 from assembler.propose import Estimator
 from benchmarks.machine import describe_machine
 from benchmarks.quality import RESULTS, SEED, Bench, gates_of, tell
@@ -30,7 +30,7 @@ from benchmarks.shapes import asking, dense_ms
 from benchmarks.tasks import class_sets
 from service.zoo import shipped_zoo
 from supernet.augment import Augmentation, augment
-from supernet.backbones import LITE0, grow
+from supernet.backbones import LITE0, grow, settle
 from supernet.checkpoint import load_checkpoint
 from supernet.data import DataSet, Split, load_data
 from supernet.evaluate import as_batch
@@ -42,6 +42,7 @@ BUDGETS = (0.35, 0.15)
 SETS = 20
 BATCH, LEARNING_RATE, WARMUP = 32, 0.02, 0.1
 EPOCH_STEPS = 6
+CALIBRATION_IMAGES = 256
 
 
 def main() -> None:
@@ -154,15 +155,17 @@ def trained_alone(data: DataSet, classes: tuple[int, ...], gates: Gates, seconds
     shape = prefix_gates(gates.counts, gates.side)
     sides = () if gates.side is None else (gates.side,)
     network = Supernet(LITE0.design(side_px=side, sides=sides), len(classes))
-    grow(network, LITE0)
-    network.to(memory_format=torch.channels_last)
     train, test = data.train.of_classes(list(classes)), data.test.of_classes(list(classes))
+    device = torch.device("cpu")
+    settling = as_batch(train.balanced(40, SEED).images[:CALIBRATION_IMAGES], device)
+    settle(network, grow(network, LITE0), settling)
+    start_head(network, train)
+    network.to(memory_format=torch.channels_last)
     for elapsed in _steps(network, shape, train, lambda elapsed: elapsed / seconds):
         if elapsed >= seconds:
             break
-    device = torch.device("cpu")
     with torch.no_grad():
-        statistics = calibrate(network, shape, as_batch(train.balanced(40, SEED).images[:400], device))
+        statistics = calibrate(network, shape, settling)
         known = np.concatenate(
             [
                 network.features(as_batch(test.images[start : start + BATCH], device), shape, statistics)

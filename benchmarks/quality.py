@@ -2,8 +2,9 @@
 
 Class sets of 2, 3, 5, 8 and all classes, half of them clusters of similar ones, none seen in training; limits at
 shares of the dense net's latency. Where a network from scratch is planned for a class set and a budget
-(``scratch.py``), the limit is the measured latency of its shape; networks whose budget is a name are compared beside
-the shares, at their shape's latency or at ``limit_ms``. Writes ``<out>/quality-<supernet>.json``;
+(``scratch.py``), the limit is the measured latency of its shape and the reserve that models are cut with, so that a
+model of just that latency keeps to it; networks whose budget is a name are compared beside the shares, at their
+shape's latency or at ``limit_ms``. Writes ``<out>/quality-<supernet>.json``;
 ``report.py`` makes tables and pictures of it:
 ``python -m benchmarks.quality --data cifar10 --supernet cifar10 [--out benchmarks/results]``.
 """
@@ -29,6 +30,7 @@ from assembler.neighbours import neighbours
 from assembler.propose import Estimator, least_cost
 from assembler.scenario import Scenario
 from assembler.session import single_threaded
+from assembler.timing import RESERVE
 from benchmarks.machine import describe_machine
 from benchmarks.report import report
 from benchmarks.rivals import Rivals
@@ -45,6 +47,8 @@ BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.4)
 BOUND_SETS = 20
 OTHER_SETS = 20
 NEIGHBOUR_IMAGES = 40
+# Other programs only ever add time: a model that misses its limit when measured again is measured so often.
+TRIES_AGAIN = 3
 RESULTS = Path(__file__).parent / "results"
 SEED = Recipe().seed
 
@@ -133,10 +137,12 @@ class Bench:
                 rows.append(row)
                 contents.append(content)
         image = self.checkpoint.card.architecture.input
-        for row, content in zip(rows, contents, strict=True):
-            if row["made"]:
-                again = measure_model(content, image, threads=self.profile.threads).latency_ms
-                row["measured_again_ms"] = round(again, 4)
+        for _ in range(TRIES_AGAIN):
+            for row, content in zip(rows, contents, strict=True):
+                tries = row.setdefault("measured_again_ms", [])
+                if row["made"] and not (tries and tries[-1] <= row["limit_ms"]):
+                    again = measure_model(content, image, threads=self.profile.threads).latency_ms
+                    tries.append(round(again, 4))
         return rows
 
     def dense(self, number: int) -> list[dict[str, Any]]:
@@ -160,20 +166,25 @@ class Bench:
             limit = budget * dense_ms(self.estimator, self.profile)
         elif "limit_ms" in network:
             limit = network["limit_ms"]
-            row |= {"scratch": network["accuracy"]}
+            row |= {"scratch": network["accuracy"], "scratch_ms": limit}
         else:
             shape = prefix_gates(tuple(network["counts"]), network.get("side"))
-            limit = measured_ms(shape, self.estimator, self.profile, len(classes))
-            row |= {"scratch": network["accuracy"], "scratch_counts": network["counts"]}
+            took = measured_ms(shape, self.estimator, self.profile, len(classes))
+            limit = took / RESERVE
+            row |= {
+                "scratch": network["accuracy"],
+                "scratch_counts": network["counts"],
+                "scratch_ms": round(took, 4),
+            }
         row["limit_ms"] = round(limit, 4)
-        assembly, took = self.generated(asking(self._names(classes), limit))
+        assembly, seconds = self.generated(asking(self._names(classes), limit))
         if assembly is None:
             return {**row, "made": False}, b""
         assert assembly.measured is not None
         gates = gates_of(assembly, self.checkpoint.card.architecture.input.height)
         row |= {
             "made": True,
-            "took_s": round(took, 3),
+            "took_s": round(seconds, 3),
             "counts": gates.counts,
             "side": gates.side,
             "predicted_ms": round(assembly.predicted.latency_ms, 4),

@@ -73,9 +73,10 @@ def table(found: dict[str, Any]) -> str:
         "",
         "## Generated, trained from scratch, cut out without a task",
         "",
-        "| classes | limit, share of dense | sets | ms | generated | dense | scratch | generated - scratch | agnostic "
-        "| generated - agnostic | agnostic, head refitted | pruned | uniform, head refitted |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| classes | limit, share of dense | sets | ms | scratch, ms | generated | dense | scratch "
+        "| generated - scratch | agnostic | generated - agnostic | agnostic, head refitted | pruned "
+        "| uniform, head refitted |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     dense = {tuple(row["classes"]): row["dense_refit"] for row in found["dense"]}
     for (count, budget), mine in cells(rows).items():
@@ -87,6 +88,7 @@ def table(found: dict[str, Any]) -> str:
             share,
             str(len(mine)),
             f"{mean(mine, 'measured_ms'):.3f}",
+            "" if (theirs := mean(mine, "scratch_ms")) is None else f"{theirs:.3f}",
             percent(mean(mine, "generated")),
             percent(mean(mine, "dense")),
             percent(mean([row for row in mine if row.get("scratch") is not None], "scratch")),
@@ -142,13 +144,15 @@ def other_figures(found: dict[str, Any]) -> list[str]:
     """Return the figures that are no accuracy, a line each."""
     made = [row for row in found["rows"] if row["made"]]
     within = sum(row["measured_ms"] <= row["limit_ms"] for row in made)
-    again = sum(row["measured_again_ms"] <= row["limit_ms"] for row in made)
+    first = sum(row["measured_again_ms"][0] <= row["limit_ms"] for row in made)
+    again = sum(row["measured_again_ms"][-1] <= row["limit_ms"] for row in made)
     took = np.array([row["took_s"] for row in made])
     errors = [abs(row["predicted_accuracy"] - row["generated"]) for row in made]
     late = [abs(row["predicted_ms"] / row["measured_ms"] - 1) for row in made]
     bound = [row for row in found["bound"] if row["made"]]
     lines = [
-        f"- within their limit: {within} of {len(made)} as delivered, {again} measured again at the end",
+        f"- within their limit: {within} of {len(made)} as delivered, {again} measured again at the end, "
+        f"{first} of them the first time, the others within three times",
         f"- limits on file size or memory that bind: {sum(row['limits_met'] for row in bound)} "
         f"of {len(found['bound'])} met",
         f"- foretold accuracy: mean absolute error {100 * statistics.mean(errors):.2f} points on test images, "

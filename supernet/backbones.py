@@ -16,6 +16,7 @@ from torch import Tensor
 
 from supernet.card import Activation, Architecture, Block, BlockKind, ImageInput, Stem
 from supernet.errors import BackboneMissing
+from supernet.gates import full_gates
 from supernet.layers import Moments, Statistics
 from supernet.model import Supernet
 
@@ -163,6 +164,40 @@ def grow(supernet: Supernet, backbone: Backbone) -> Statistics:
     own = {name: value for name, value in supernet.state_dict().items() if name.startswith("head.")}
     supernet.load_state_dict(found | own)
     return Statistics(moments)
+
+
+@torch.no_grad()
+def settle(supernet: Supernet, published: Statistics, images: Tensor) -> None:
+    """Rewrite the BatchNorms of a grown supernet for the images at hand, without a change to what it computes.
+
+    A supernet normalises by statistics of its own images, a published network by those it was trained with. Where
+    these differ features suffer: channels that the images hardly use are blown up. Scales and shifts take up the
+    difference, so that the dense net calibrated on these images computes what the published network does.
+
+    Args:
+        supernet: as ``grow`` left it; scales and shifts are changed.
+        published: what ``grow`` returned.
+        images: B x C x height x width, 0..255; a few hundred of all classes.
+    """
+    seen = _Seen(published.moments)
+    supernet.features(images, full_gates(supernet.architecture), seen)
+    for (scale, shift), theirs, own in zip(supernet.norms, published.moments, seen.own, strict=True):
+        deviation = (theirs.variance + supernet.architecture.norm_epsilon).sqrt()
+        shift += scale * (own.mean - theirs.mean) / deviation
+        scale *= (own.variance + supernet.architecture.norm_epsilon).sqrt() / deviation
+
+
+class _Seen(Statistics):
+    """Statistics that stand, and keep the Moments of what they are applied to."""
+
+    def __init__(self, moments: list[Moments]) -> None:
+        super().__init__(moments)
+        self.own: list[Moments] = []
+
+    def take(self, x: Tensor) -> Moments:
+        variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        self.own.append(Moments(mean, variance))
+        return super().take(x)
 
 
 def _lite0_state() -> State:

