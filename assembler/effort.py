@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from assembler.images import CALIBRATION_IMAGES
+from supernet.allocator import keep_freed_memory
 from supernet.card import Architecture
 from supernet.data import DataSet, Split
 from supernet.elastic import random_budget, random_gates
@@ -116,6 +117,7 @@ def choose(
         probed: whether a head is fitted before training.
         spent_s: seconds of the time allowed that are over.
     """
+    keep_freed_memory()
     began = time.monotonic()
     images, classes = len(data.train), len(data.classes)
     batch = batch_for(images, recipe.batch)

@@ -26,9 +26,11 @@ from supernet.train import Sample, Sampler
 # Budgets, from and to; each gives a sub-network a step.
 BUDGETS = ((0.005, 0.1), (0.05, 0.4), (0.02, 1.0))
 NOISE = (0.6, 0.1)
-# How often a sub-network follows the budget alone, and how often one stays on the ladder.
+# How often a sub-network follows the budget alone, how often one stays on the ladder, and how often one that does not
+# has any side of the image, not the ladder's.
 GENERAL_SHARE = 0.5
 LADDER_SHARE = 0.5
+ANY_SIDE_SHARE = 0.5
 
 
 def joint_sampler(
@@ -96,7 +98,10 @@ def _chosen(
     if draw.uniform() < LADDER_SHARE:
         gates = on_ladder
     else:
-        gates = choose(values, architecture, profile, budget, on_ladder.side)
+        side = on_ladder.side
+        if architecture.sides and draw.uniform() < ANY_SIDE_SHARE:
+            side = any_side(draw, architecture, profile, budget)
+        gates = choose(values, architecture, profile, budget, side)
     strengths = straight_through((base + weight * class_term)[0], gates, architecture) if learning else None
     return Sample(gates, task, strengths)
 
@@ -105,6 +110,19 @@ def allowed_ms(architecture: Architecture, profile: Profile, budget: float) -> f
     """Return the latency of a budget: a share of what the dense net costs above the cheapest net."""
     least = profile.latency_at(architecture.every_side[-1]).predict_ms((0,) * len(architecture.blocks))
     return least + budget * (profile.latency.predict_ms(full_gates(architecture).counts) - least)
+
+
+def any_side(
+    draw: np.random.Generator, architecture: Architecture, profile: Profile, budget: float
+) -> int | None:
+    """Return one of the sides at which a net without modules keeps to a budget, the smallest where there is none."""
+    nothing, allowed = (0,) * len(architecture.blocks), allowed_ms(architecture, profile, budget)
+    within = [
+        side
+        for side in architecture.every_side
+        if profile.latency_at(side).predict_ms(nothing) < allowed * (1 + 1e-9)
+    ]
+    return within[int(draw.integers(len(within)))] if within else architecture.every_side[-1]
 
 
 def ladder_within(

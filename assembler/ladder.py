@@ -117,6 +117,93 @@ def find_ladder(
     return Ladder(tuple(blocks), tuple(raises))
 
 
+@torch.no_grad()
+def prune_ladder(
+    supernet: Supernet,
+    profile: Profile,
+    images: Split,
+    *,
+    rungs: int = RUNGS,
+    rank: int = 0,
+    world: int = 1,
+) -> Generator[Done, None, Ladder]:
+    """Return a ladder found from its other end, from all modules and the whole image down.
+
+    Of networks that start with published weights: their dense net is good from the first step on, while
+    sub-networks with few modules know nothing yet and tell nothing.
+
+    Yields how far it is.
+
+    Greedy: given up are the modules, or the larger image, that raise the loss least for the latency they save. All
+    is normalised by the images themselves.
+
+    Args:
+        supernet: trained so far.
+        profile: of the device whose latency counts.
+        images: to take the loss on.
+        rungs: about how many there are at most, as in ``find_ladder``.
+        rank: this process.
+        world: how many processes share the tries; all get the result.
+    """
+    device, most = supernet.mean.device, supernet.architecture.modules
+    batch, labels = as_batch(images.images, device), torch.from_numpy(images.labels).to(device)
+    smaller = list(supernet.architecture.sides)
+    at_once = [math.ceil(modules * len(most) / rungs) for modules in most]
+    here = prefix_gates(most)
+    blocks: list[int] = []
+    raises: list[int] = []
+    seen: list[Tensor] = []
+
+    def latency(gates: Gates) -> float:
+        return profile.latency_at(gates.side).predict_ms(gates.counts)
+
+    def loss_from(x: Tensor, gates: Gates, first: int) -> float:
+        return float(F.cross_entropy(supernet.head(supernet.onward(x, gates, first=first)), labels))
+
+    def see(gates: Gates, first: int) -> None:
+        """Keep what every block sees; what those up to ``first`` see is kept already."""
+        del seen[first + 1 :]
+        if not seen:
+            seen.append(supernet.entered(batch, gates.side))
+        for index in range(len(seen) - 1, len(most) - 1):
+            seen.append(supernet.modular_blocks[index](seen[index], gates.active[index], None))
+
+    see(here, 0)
+    loss = loss_from(seen[-1], here, len(most) - 1)
+    while any(here.counts) or smaller:
+        open_blocks = [index for index, count in enumerate(here.counts) if count]
+        tries = [
+            prefix_gates(
+                tuple(max(0, n - at_once[i]) if i == index else n for i, n in enumerate(here.counts)),
+                here.side,
+            )
+            for index in open_blocks
+        ]
+        tries += [replace(here, side=side) for side in smaller[:1]]
+        found = torch.zeros(len(tries), dtype=torch.float64)
+        for place in range(rank, len(tries), world):
+            if place < len(open_blocks):
+                found[place] = loss_from(seen[open_blocks[place]], tries[place], open_blocks[place])
+            else:
+                found[place] = loss_from(supernet.entered(batch, tries[place].side), tries[place], 0)
+        if world > 1:
+            distributed.all_reduce(found)
+        saved = [max(latency(here) - latency(gates), 1e-9) for gates in tries]
+        best = int(np.argmin([(float(each) - loss) / ms for each, ms in zip(found, saved, strict=True)]))
+        loss, before, here = float(found[best]), here, tries[best]
+        if best < len(open_blocks):
+            index = open_blocks[best]
+            blocks += [index] * (before.counts[index] - here.counts[index])
+            see(here, index)
+        else:
+            raises.append(sum(most) - len(blocks))
+            smaller.pop(0)
+            seen.clear()
+            see(here, 0)
+        yield Done(len(blocks), sum(most))
+    return Ladder(tuple(reversed(blocks)), tuple(reversed(raises)))
+
+
 def _steepest(gains: Sequence[float], costs: Sequence[float]) -> int:
     """Return where the gain for its cost is highest; where nothing gains, the least loss."""
     if max(gains) > 0:

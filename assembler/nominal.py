@@ -6,13 +6,18 @@ Its figures are those of one thread of a current x86 server core running onnxrun
 from datetime import UTC, datetime
 
 from assembler.device import LatencyFit, Machine, MemoryFit, Profile, Quality, ShrunkFit
-from supernet.card import Architecture
+from supernet.card import Architecture, Block, BlockKind
 from supernet.elastic import module_macs
+from supernet.shapes import ConvShape, module_shapes, neck_shape, stem_shapes
 
 MS_PER_MMAC = 0.016
 MS_PER_BLOCK = 0.004
-# Of stem, trunk, neck and head; half of it follows the pixels.
+# Of stem, trunk, neck and head of small images; half of it follows the pixels.
 MS_ALWAYS = 0.02
+# Depthwise convolutions wait for memory, and so do large weights on few pixels.
+MS_PER_DEPTHWISE_MMAC = 0.05
+MS_PER_MILLION_WEIGHTS = 0.1
+MS_PER_INVERTED_BLOCK = 0.03
 
 
 def nominal_profile(architecture: Architecture) -> Profile:
@@ -38,11 +43,39 @@ def nominal_profile(architecture: Architecture) -> Profile:
 
 
 def _latency(architecture: Architecture, pixels: float) -> LatencyFit:
+    inverted = all(block.kind is BlockKind.INVERTED for block in architecture.blocks)
     table = tuple(
         tuple(
-            0.0 if n == 0 else MS_PER_BLOCK + n * macs * 1e-6 * MS_PER_MMAC for n in range(block.modules + 1)
+            _inverted_ms(architecture, block, n) if inverted else _fused_ms(n, macs)
+            for n in range(block.modules + 1)
         )
         for block, macs in zip(architecture.blocks, module_macs(architecture), strict=True)
     )
-    always = MS_ALWAYS * (1 + pixels) / 2
+    always = _always_ms(architecture) if inverted else MS_ALWAYS * (1 + pixels) / 2
     return LatencyFit(table=table, scale=1.0, offset_ms=always, margin=0.0)
+
+
+def _fused_ms(modules: int, macs: int) -> float:
+    return 0.0 if modules == 0 else MS_PER_BLOCK + modules * macs * 1e-6 * MS_PER_MMAC
+
+
+def _inverted_ms(architecture: Architecture, block: Block, modules: int) -> float:
+    if modules == 0:
+        return 0.0
+    hidden, always = (
+        sum(map(_conv_ms, module_shapes(architecture, block, block.hidden_channels(count))))
+        for count in (modules, 0)
+    )
+    return hidden - always + MS_PER_INVERTED_BLOCK
+
+
+def _always_ms(architecture: Architecture) -> float:
+    shapes = [*stem_shapes(architecture), neck_shape(architecture)]
+    for block in architecture.blocks:
+        shapes += module_shapes(architecture, block, block.always_channels)
+    return sum(map(_conv_ms, shapes))
+
+
+def _conv_ms(shape: ConvShape) -> float:
+    per_mmac = MS_PER_DEPTHWISE_MMAC if shape.groups > 1 else MS_PER_MMAC
+    return 1e-6 * (shape.macs * per_mmac + shape.weights * MS_PER_MILLION_WEIGHTS)

@@ -28,6 +28,8 @@ PHOTO_BATCH, PHOTO_SIDE_PX, PHOTO_LEARNING_RATE = 64, 128, 0.02
 PHOTO_ZOOM, PHOTO_COLOR = 0.5, 0.2
 # Tried one after the other until there are epochs enough.
 SMALLER_PHOTO_SIDES_PX = (96, 64)
+# What models of photographs may shrink their image to: the larger part of what small models save.
+SHRUNK_PHOTO_SIDES_PX = (128, 96, 64)
 ENOUGH_EPOCHS = 15.0
 
 T = TypeVar("T")
@@ -183,6 +185,7 @@ def _design(order: Order, data: DataSet) -> Architecture:
     try:
         if order.backbone is None:
             return small_design(channels=channels, side_px=height, sides=order.sides)
-        return BACKBONES[order.backbone].design(side_px=height, sides=order.sides)
+        smaller = tuple(side for side in SHRUNK_PHOTO_SIDES_PX if side < height)
+        return BACKBONES[order.backbone].design(side_px=height, sides=order.sides or smaller)
     except ValueError as error:
         raise OrderInvalid("sides", str(error)) from error

@@ -24,7 +24,7 @@ from assembler.device import Profile
 from assembler.effort import Done, Effort
 from assembler.foretell import Foretold, foretell
 from assembler.joint import GENERAL_SHARE, joint_sampler
-from assembler.ladder import find_ladder, worth_of
+from assembler.ladder import find_ladder, prune_ladder, worth_of
 from assembler.model import Assembler
 from assembler.neighbours import neighbours
 from assembler.nominal import nominal_profile
@@ -285,15 +285,14 @@ def _start_assembler(
     world, seed, classes = setup.processes, setup.recipe.seed, len(setup.data.classes)
     effort = setup.effort
     to_calibrate, to_try = (max(1, count // classes) for count in effort.ladder_images)
-    climbing = find_ladder(
-        run.average,
-        profile,
-        setup.data.train.balanced(to_calibrate, seed=seed + 1),
-        setup.data.val.balanced(to_try, seed=seed + 1),
-        rungs=effort.rungs,
-        rank=rank,
-        world=world,
-    )
+    images = setup.data.val.balanced(to_try, seed=seed + 1)
+    if setup.backbone is None:
+        calibration = setup.data.train.balanced(to_calibrate, seed=seed + 1)
+        climbing = find_ladder(
+            run.average, profile, calibration, images, rungs=effort.rungs, rank=rank, world=world
+        )
+    else:
+        climbing = prune_ladder(run.average, profile, images, rungs=effort.rungs, rank=rank, world=world)
     ladder = yield from _watched("ladder", climbing)
     differing = class_saliency(
         run.average,

@@ -72,18 +72,35 @@ class Supernet(nn.Module):
         """
         if statistics is not None:
             statistics.start()
+        found = self.onward(self.entered(image, gates.side, statistics), gates, statistics, strengths)
+        if statistics is not None:
+            statistics.finish()
+        return found
+
+    def entered(self, image: Tensor, side: int | None, statistics: Statistics | None = None) -> Tensor:
+        """Return what the first block sees of images, shrunk to a side; arguments as in ``features``."""
         x: Tensor = (image - self.mean) / self.std
-        if gates.side is not None:
-            shrink = torch.from_numpy(shrink_matrix(x.shape[-1], gates.side).copy()).to(x.device)
+        if side is not None:
+            shrink = torch.from_numpy(shrink_matrix(x.shape[-1], side).copy()).to(x.device)
             x = (shrink @ x @ shrink.T).contiguous(memory_format=torch.channels_last)
         for stem in self.stems:
             x = stem(x, statistics)
-        for index, (block, active) in enumerate(zip(self.modular_blocks, gates.active, strict=True)):
-            x = block(x, active, statistics, None if strengths is None else strengths[index])
-        x = self.neck(x, statistics)
-        if statistics is not None:
-            statistics.finish()
-        return x.mean(dim=(2, 3))
+        return x
+
+    def onward(
+        self,
+        x: Tensor,
+        gates: Gates,
+        statistics: Statistics | None = None,
+        strengths: list[Tensor] | None = None,
+        *,
+        first: int = 0,
+    ) -> Tensor:
+        """Return what the head sees, B x F, from what block ``first`` sees; arguments as in ``features``."""
+        for index in range(first, len(self.blocks)):
+            strength = None if strengths is None else strengths[index]
+            x = self.modular_blocks[index](x, gates.active[index], statistics, strength)
+        return cast(Tensor, self.neck(x, statistics)).mean(dim=(2, 3))
 
     def forward(
         self,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from assembler.cost import cost_of
-from assembler.joint import allowed_ms, choose, joint_sampler, ladder_within, straight_through
+from assembler.joint import allowed_ms, any_side, choose, joint_sampler, ladder_within, straight_through
 from assembler.ladder import side_of, worth_of
 from assembler.model import Assembler
 from assembler.nominal import nominal_profile
@@ -89,6 +89,22 @@ def test_half_of_the_samples_are_for_all_classes_with_the_first_modules_of_every
     general = [one for one in found if len(one.classes) == len(CLASSES)]
     first = [one for one in general if all(on == tuple(range(len(on))) for on in one.gates.active)]
     assert 0.35 < len(first) / len(found) < 0.65
+
+
+def test_some_samples_have_a_side_that_the_ladder_has_not() -> None:
+    sampler = joint_sampler(assembler_of_opinions(), SMALL, PROFILE, len(CLASSES), learning=False)
+    sides = [sample.gates.side for seed in range(200) for sample in sampler(np.random.default_rng(seed), 0.5)]
+    assert set(sides) == set(SMALL.every_side)
+    for side in sides:
+        assert side is None or side in SMALL.sides
+
+
+@pytest.mark.parametrize("budget", [0.001, 0.05, 1.0])
+def test_a_side_is_taken_only_where_a_net_keeps_to_the_budget_at_it(budget: float) -> None:
+    draw, allowed = np.random.default_rng(0), allowed_ms(SMALL, PROFILE, budget)
+    for _ in range(20):
+        side = any_side(draw, SMALL, PROFILE, budget)
+        assert PROFILE.latency_at(side).predict_ms((0, 0, 0)) <= allowed * (1 + 1e-6)
 
 
 def test_gradients_go_to_active_modules_and_sum_to_nothing() -> None:

@@ -44,6 +44,13 @@ def test_photographs_are_as_large_as_the_published_network_sees_them(tmp_path: P
     grown = setup_of(order(tmp_path / "pets", backbone=LITE0.name, sides=(96,)))
     assert grown.architecture.every_side == (None, 96)
     assert grown.architecture.input.height == 128
+    assert setup_of(order(tmp_path / "pets", backbone=LITE0.name)).architecture.sides == (96, 64)
+    assert setup_of(order(tmp_path / "pets", backbone=LITE0.name, side_px=160)).architecture.sides == (
+        128,
+        96,
+        64,
+    )
+    assert setup_of(order(tmp_path / "pets", backbone=LITE0.name, side_px=64)).architecture.sides == ()
 
 
 def test_what_was_picked_for_some_minutes_stays_for_a_run(stripes: Path) -> None:
