@@ -24,7 +24,8 @@ from supernet.train import Recipe
 EPOCHS, BATCH, LEARNING_RATE = 60.0, 192, 0.1
 SHIFT_PX, ERASE = 2, 0.25
 # From a published network.
-PHOTO_BATCH, PHOTO_SIDE_PX, PHOTO_LEARNING_RATE = 64, 128, 0.02
+PHOTO_BATCH, PHOTO_SIDE_PX, PHOTO_LEARNING_RATE = 64, 128, 0.04
+PHOTO_IMITATE = 1.0
 PHOTO_ZOOM, PHOTO_COLOR = 0.5, 0.2
 # Tried one after the other until there are epochs enough.
 SMALLER_PHOTO_SIDES_PX = (96, 64)
@@ -89,6 +90,7 @@ class Order:
             epochs=either(self.epochs, EPOCHS, EPOCHS),
             batch=either(self.batch, BATCH, PHOTO_BATCH),
             learning_rate=either(self.learning_rate, LEARNING_RATE, PHOTO_LEARNING_RATE),
+            imitate=PHOTO_IMITATE if photos else 0.0,
             bfloat16=self.device == "cuda",
             seed=self.seed,
             augmentation=Augmentation(

@@ -80,7 +80,7 @@ def train(
         typer.Option("--from", help="Published network to start from: efficientnet-lite0 (for photographs)."),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=1e-5, max=1, help="Default: 0.1, with --from 0.02.")
+        float | None, typer.Option(min=1e-5, max=1, help="Default: 0.1, with --from 0.04.")
     ] = None,
     side_px: Annotated[
         int | None,

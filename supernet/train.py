@@ -2,7 +2,7 @@
 
 Every step is a function of (seed, step), so a run continues where it stopped. With several processes each
 takes its share of the batch, the same gates, and the gradients are averaged.
-Legend: B images, K classes.
+Legend: B images, F features, K classes.
 Source: sandwich rule and in-place distillation (Yu and Huang, arXiv 1903.05134).
 """
 
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from supernet.augment import Augmentation, augment
 from supernet.data import Split
 from supernet.errors import RunUnusable
 from supernet.gates import Gates, full_gates
-from supernet.losses import task_loss
+from supernet.losses import features_loss, task_loss
 from supernet.model import Supernet
 
 # Beside sub-networks the full net learns at every second step; at the others it only teaches.
@@ -39,8 +40,8 @@ class Recipe:
     """How long and how to train; ``batch`` counts the images of a step over all processes.
 
     ``average`` is the share that the moving average of the weights keeps a step, 0 takes the weights as they are;
-    ``teach`` says whether the full net teaches the others, ``bfloat16`` whether convolutions compute in short floats,
-    which pays on GPUs alone.
+    ``teach`` says whether the full net teaches the others, ``imitate`` how much it counts that their features are its
+    own, ``bfloat16`` whether convolutions compute in short floats, which pays on GPUs alone.
     """
 
     epochs: float = 60.0
@@ -51,6 +52,7 @@ class Recipe:
     warmup: float = 0.03
     average: float = 0.999
     teach: bool = True
+    imitate: float = 0.0
     bfloat16: bool = False
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -196,12 +198,14 @@ def train_steps(
         run.optimizer.zero_grad(set_to_none=True)
         learns = not samples or run.step % FULL_EVERY == 0
         with torch.set_grad_enabled(learns), short_floats(device, recipe):
-            logits = supernet(batch, dense).float()
+            features = supernet.features(batch, dense).float()
+            logits = supernet.head(features).float()
             loss = nn.functional.cross_entropy(logits[:even], target[:even])
         if learns:
             loss.backward()  # type: ignore[no-untyped-call]
+        taught = Taught(batch, target, features.detach(), logits.detach())
         for sample in samples:
-            _backward(supernet, batch, target, logits.detach(), sample, even, recipe)
+            _backward(supernet, taught, sample, even, recipe)
         share_gradients(run.parameters(), world)
         nn.utils.clip_grad_norm_(run.parameters(), 5.0)
         run.optimizer.step()
@@ -236,26 +240,32 @@ def favoured(
     return np.concatenate([places[:even], more]), even
 
 
-def _backward(
-    supernet: Supernet,
-    batch: Tensor,
-    target: Tensor,
-    teacher: Tensor,
-    sample: Sample,
-    even: int,
-    recipe: Recipe,
-) -> None:
-    classes = torch.tensor(sample.classes, dtype=torch.int64, device=batch.device)
-    mine = torch.isin(target, classes)
-    if len(classes) == teacher.shape[1]:
+class Taught(NamedTuple):
+    """A batch and what the full net makes of it: images, labels B, features B x F, logits B x K."""
+
+    images: Tensor
+    labels: Tensor
+    features: Tensor
+    logits: Tensor
+
+
+def _backward(supernet: Supernet, taught: Taught, sample: Sample, even: int, recipe: Recipe) -> None:
+    device = taught.images.device
+    classes = torch.tensor(sample.classes, dtype=torch.int64, device=device)
+    mine = torch.isin(taught.labels, classes)
+    if len(classes) == taught.logits.shape[1]:
         mine[even:] = False
     if not bool(mine.any()):
         return
-    strengths = None if sample.strengths is None else [s.to(batch.device) for s in sample.strengths]
+    strengths = None if sample.strengths is None else [s.to(device) for s in sample.strengths]
     # All images go through, so that layers are normalised as they will be when the network is calibrated.
-    with short_floats(batch.device, recipe):
-        logits = supernet(batch, sample.gates, None, strengths)[mine].float()
-    loss = task_loss(logits, target[mine], classes, teacher[mine] if recipe.teach else None)
+    with short_floats(device, recipe):
+        features = supernet.features(taught.images, sample.gates, None, strengths)[mine]
+        logits = supernet.head(features).float()
+    teacher = taught.logits[mine] if recipe.teach else None
+    loss = task_loss(logits, taught.labels[mine], classes, teacher)
+    if recipe.teach and recipe.imitate:
+        loss = loss + recipe.imitate * features_loss(features.float(), taught.features[mine])
     loss.backward()  # type: ignore[no-untyped-call]
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from supernet.losses import task_loss
+from supernet.losses import features_loss, task_loss
 
 LOGITS = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
 TASK = torch.tensor([1, 3, 4])
@@ -24,3 +24,10 @@ def test_without_a_teacher_it_is_cross_entropy_over_the_task() -> None:
 def test_a_teacher_of_the_same_opinion_leaves_half_the_cross_entropy() -> None:
     assert torch.isclose(task_loss(LOGITS, LABELS, TASK, LOGITS), 0.5 * task_loss(LOGITS, LABELS, TASK))
     assert task_loss(LOGITS, LABELS, TASK, -LOGITS) > task_loss(LOGITS, LABELS, TASK, LOGITS)
+
+
+def test_features_that_are_the_teachers_cost_nothing_and_their_mean_costs_one() -> None:
+    teacher = torch.randn(8, 5, generator=torch.Generator().manual_seed(1))
+    assert features_loss(teacher, teacher) == 0.0
+    assert torch.isclose(features_loss(teacher.mean(dim=0).expand(8, 5), teacher), torch.tensor(1.0))
+    assert torch.isfinite(features_loss(teacher[:1] + 1, teacher[:1]))

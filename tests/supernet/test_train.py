@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from supernet.elastic import elastic_sampler, random_gates
-from supernet.evaluate import accuracy_of
-from supernet.gates import full_gates
+from supernet.evaluate import accuracy_of, as_batch
+from supernet.gates import full_gates, prefix_gates
+from supernet.losses import features_loss
 from supernet.model import Supernet
 from supernet.train import (
     Recipe,
@@ -74,6 +75,20 @@ def test_training_learns_with_all_modules_and_with_few() -> None:
     assert accuracy_of(run.supernet, full_gates(SMALL), DATA, unseen) > 0.7
     few = random_gates(np.random.default_rng(0), SMALL, 0.3)
     assert accuracy_of(run.supernet, few, DATA, unseen) > 0.6
+
+
+def test_sub_networks_that_imitate_come_nearer_to_the_full_nets_features() -> None:
+    def off(imitate: float) -> float:
+        run = fresh()
+        run.recipe = replace(RECIPE, imitate=imitate)
+        for _ in train_steps(run, DATA, 60, 60, elastic_sampler(SMALL, len(CLASSES))):
+            pass
+        batch, quarter = as_batch(DATA.images, torch.device("cpu")), prefix_gates((1, 1, 1))
+        with torch.no_grad():
+            mine, full = (run.supernet.features(batch, gates) for gates in (quarter, full_gates(SMALL)))
+            return float(features_loss(mine, full))
+
+    assert off(3.0) < 0.8 * off(0.0)
 
 
 def test_processes_share_a_batch_without_overlap() -> None:
