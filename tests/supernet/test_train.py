@@ -21,7 +21,7 @@ from supernet.train import (
     train_steps,
 )
 from tests.shapes import SMALL
-from tests.small import CLASSES, small_images
+from tests.small import CLASSES, small_images, small_supernet
 
 DATA = small_images(20)
 RECIPE = Recipe(epochs=4, batch=24, learning_rate=0.05)
@@ -79,8 +79,7 @@ def test_training_learns_with_all_modules_and_with_few() -> None:
 
 def test_sub_networks_that_imitate_come_nearer_to_the_full_nets_features() -> None:
     def off(imitate: float) -> float:
-        run = fresh()
-        run.recipe = replace(RECIPE, imitate=imitate)
+        run = Run(small_supernet(), replace(RECIPE, imitate=imitate, learning_rate=0.02))
         for _ in train_steps(run, DATA, 60, 60, elastic_sampler(SMALL, len(CLASSES))):
             pass
         batch, quarter = as_batch(DATA.images, torch.device("cpu")), prefix_gates((1, 1, 1))
@@ -88,7 +87,7 @@ def test_sub_networks_that_imitate_come_nearer_to_the_full_nets_features() -> No
             mine, full = (run.supernet.features(batch, gates) for gates in (quarter, full_gates(SMALL)))
             return float(features_loss(mine, full))
 
-    assert off(3.0) < 0.8 * off(0.0)
+    assert off(1.0) < 0.7 * off(0.0)
 
 
 def test_processes_share_a_batch_without_overlap() -> None:
