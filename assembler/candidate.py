@@ -30,6 +30,8 @@ WORK_MACS = 8e9
 FEWEST_IMAGES = 400
 # Validation images that candidates and fitted heads are compared on: fewer where the network is large.
 MOST_SCREENED, FEWEST_SCREENED, SCREEN_MACS = 300, 100, 1.5e9
+# Images to normalise on: fewer where the network is large.
+FEWEST_CALIBRATED, CALIBRATION_MACS = 64, 4.5e9
 # What is tried beside the plain choice must be better by so many standard errors.
 SURE = 1.5
 CHUNK = 125
@@ -62,12 +64,12 @@ class Candidate:
 
 def cut(gates: Gates, supernet: Supernet, images: TaskImages, statistics: Statistics | None = None) -> Cut:
     """Cut a network out with some statistics, and where there are none, calibrate it."""
+    work = macs(supernet.architecture.at(gates.side), gates.counts, len(images.outputs.rows))
     if statistics is None:
-        batch = as_batch(images.calibration.images, supernet.mean.device)
-        statistics = calibrate(supernet, gates, batch)
+        few = first(images.calibration, max(FEWEST_CALIBRATED, int(CALIBRATION_MACS / work)))
+        statistics = calibrate(supernet, gates, as_batch(few.images, supernet.mean.device))
     subnet = replace(extract(supernet, gates, statistics, images.outputs.rows), of=images.outputs.merged)
     session = features_session(subnet, supernet.architecture.input)
-    work = macs(supernet.architecture.at(gates.side), gates.counts, len(images.outputs.rows))
     few = first(images.validation, int(np.clip(SCREEN_MACS / work, FEWEST_SCREENED, MOST_SCREENED)))
     return Cut(gates, statistics, subnet, session, run_all(session, few.images), few.labels)
 

@@ -29,8 +29,9 @@ EFFORT_FILE = "effort.json"
 # Shares of the time allowed; the rest, less what is always needed, is for the phases.
 LADDER, SALIENCY, PREDICTOR, RESERVE = 0.08, 0.05, 0.15, 0.08
 ALWAYS_S = 15.0
-# Of the dense net's cost: a try of the ladder, a sub-network of the saliency, a model of the predictor.
-TRY_COST, SALIENCY_COST, MODEL_COST = 0.5, 0.3, 0.3
+# Of the dense net's cost: a try of the ladder, one where what comes before a block is known, a sub-network of the
+# saliency, a model of the predictor.
+TRY_COST, PRUNED_COST, SALIENCY_COST, MODEL_COST = 0.5, 0.3, 0.3, 0.3
 # A forward and a backward pass cost so many forward passes.
 PASSES = 3.0
 # Processes side by side slow one another down.
@@ -115,7 +116,7 @@ def choose(
         alone: share of the steps in which the dense net trains alone.
         processes: how many share the work.
         device: torch's, that the run computes on.
-        probed: whether a head is fitted before training.
+        probed: whether it starts with published weights, so that a head is fitted first and its ladder is pruned.
         spent_s: seconds of the time allowed that are over.
     """
     keep_freed_memory()
@@ -202,10 +203,10 @@ def within(
         batch: images of a step, over all processes.
         alone: share of the steps in which the dense net trains alone.
         processes: how many share the work.
-        probed: whether a head is fitted before training.
+        probed: whether it starts with published weights, so that a head is fitted first and its ladder is pruned.
     """
     look = pace.look_s * (CROWDED if processes > 1 else 1.0) / processes
-    tries = look * TRY_COST * (blocks + 1)
+    tries = look * (PRUNED_COST if probed else TRY_COST) * (blocks + 1)
     rungs, ladder = _fill(seconds * LADDER, tries, LEAST.rungs, MOST.rungs, LEAST.ladder_images)
     normalising = look * SALIENCY_COST * CALIBRATION_IMAGES
     network = look * SALIENCY_COST * PASSES * classes

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from assembler.artifact import Predicted
-from assembler.cost import Cost, cost_of, merge_bytes
+from assembler.cost import Cost, cost_of, macs, merge_bytes
 from assembler.device import Profile
 from assembler.manifest import metadata_bytes
 from assembler.pieces import Pieces
@@ -19,10 +19,12 @@ from assembler.scenario import Limits, Scenario
 from assembler.search import Caps, most_useful, search
 from assembler.session import single_threaded
 from assembler.utility import SMALLEST_BUDGET, Array, apart_of, shares_of, utilities
-from supernet.card import Card
+from supernet.card import Architecture, Card
 from supernet.gates import Gates, full_gates
 from supernet.task import Task
 
+# Fewer networks are compared where they are large.
+FEWEST_COMPARED, COMPARED_MACS = 2, 1.5e8
 # Networks of more than this share of the dense net's cost have nearly the same modules for every task.
 HARDLY_ANY_CHOICE = 0.5
 
@@ -150,9 +152,10 @@ def budget_of(caps: Caps, scenario: Scenario, card: Card, profile: Profile, side
 def propose(
     scenario: Scenario, estimator: Estimator, profile: Profile, caps: Caps | None = None
 ) -> tuple[Proposal, ...]:
-    """Return the different Gates that the portfolio gives, best predicted accuracy first; empty if nothing fits.
+    """Return the different Gates that the portfolio gives; empty if nothing fits.
 
-    Those of the best side come with all weights of the class term, those of other sides with the first.
+    The first of every side come first, best predicted accuracy first; those of the best side with other weights of
+    the class term follow.
 
     Args:
         scenario: resolved, all its classes are in the estimator's Card.
@@ -169,8 +172,17 @@ def propose(
     ]
     if not portfolios:
         return ()
-    best, *others = sorted(portfolios, key=lambda portfolio: -portfolio[0].predicted.accuracy)
-    return (*best, *(portfolio[0] for portfolio in others))
+    portfolios.sort(key=lambda portfolio: -portfolio[0].predicted.accuracy)
+    return (*(portfolio[0] for portfolio in portfolios), *portfolios[0][1:])
+
+
+def affordable(proposals: tuple[Proposal, ...], architecture: Architecture) -> tuple[Proposal, ...]:
+    """Return as many of the proposals, the first ones, as can be timed, cut out and compared in a short time."""
+    if not proposals:
+        return ()
+    gates = proposals[0].gates
+    work = macs(architecture.at(gates.side), gates.counts, 1)
+    return proposals[: max(FEWEST_COMPARED, int(COMPARED_MACS / work))]
 
 
 def _portfolio(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.measure import ModelMeasurement, measure_model
-from assembler.propose import Estimator, Proposal, propose
+from assembler.propose import Estimator, Proposal, affordable, propose
 from assembler.scenario import Limits, Scenario
 from assembler.search import Caps
 from assembler.subnet import random_subnet
@@ -36,12 +36,13 @@ def hopeful(caps: Caps, profile: Profile) -> Caps:
 def in_time(
     scenario: Scenario, estimator: Estimator, profile: Profile, caps: Caps
 ) -> tuple[tuple[Proposal, ...], Caps]:
-    """Return the proposals that keep to the limit on latency as timed, and the caps that gave them.
+    """Return the affordable proposals that keep to the limit on latency as timed, and the caps that gave them.
 
     Where none does, caps are tightened until one does or the tries end; the last proposals are returned then,
     and none where the caps leave nothing.
     """
-    proposals = propose(scenario, estimator, profile, caps)
+    architecture = estimator.card.architecture
+    proposals = affordable(propose(scenario, estimator, profile, caps), architecture)
     if scenario.limits.latency_ms is None or not proposals:
         return proposals, caps
     for _ in range(RETRIES):
@@ -50,7 +51,7 @@ def in_time(
             return in_time, caps
         quickest = min(timed.values(), key=lambda measurement: measurement.latency_ms)
         tighter = tightened(caps, scenario.limits, quickest)
-        if not (found := propose(scenario, estimator, profile, tighter)):
+        if not (found := affordable(propose(scenario, estimator, profile, tighter), architecture)):
             break
         proposals, caps = found, tighter
     return proposals, caps

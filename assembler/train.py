@@ -23,6 +23,7 @@ from assembler.affinity import affinity_from, class_saliency
 from assembler.device import Profile
 from assembler.effort import Done, Effort
 from assembler.foretell import Foretold, foretell
+from assembler.images import first
 from assembler.joint import GENERAL_SHARE, joint_sampler
 from assembler.ladder import find_ladder, prune_ladder, worth_of
 from assembler.model import Assembler
@@ -50,6 +51,8 @@ SHARES = {"full": 0.22, "elastic": 0.10, "joint": 0.53, "settle": 0.15}
 ASSEMBLER_RATE = 1e-3
 # To fit BatchNorms of published weights to.
 SETTLING_IMAGES = 256
+# What blocks see of so many photographs is kept in memory while their ladder is found.
+MOST_PRUNED_ON = 256
 # Of every class, to find the classes that the full net confuses.
 NEIGHBOUR_IMAGES = 40
 SAVE_EVERY_S = 120.0
@@ -289,13 +292,14 @@ def _start_assembler(
     effort = setup.effort
     to_calibrate, to_try = (max(1, count // classes) for count in effort.ladder_images)
     images = setup.data.val.balanced(to_try, seed=seed + 1)
-    if setup.backbone is None:
+    if setup.backbone is not None:
+        images = first(images, MOST_PRUNED_ON)
+        climbing = prune_ladder(run.average, profile, images, rungs=effort.rungs, rank=rank, world=world)
+    else:
         calibration = setup.data.train.balanced(to_calibrate, seed=seed + 1)
         climbing = find_ladder(
             run.average, profile, calibration, images, rungs=effort.rungs, rank=rank, world=world
         )
-    else:
-        climbing = prune_ladder(run.average, profile, images, rungs=effort.rungs, rank=rank, world=world)
     ladder = yield from _watched("ladder", climbing)
     differing = class_saliency(
         run.average,

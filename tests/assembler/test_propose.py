@@ -10,10 +10,11 @@ import pytest
 from assembler.candidate import cut, finish
 from assembler.nominal import nominal_profile
 from assembler.pieces import Pieces
-from assembler.propose import Estimator, budget_of, caps_of, least_cost, propose
+from assembler.propose import FEWEST_COMPARED, Estimator, affordable, budget_of, caps_of, least_cost, propose
 from assembler.scenario import Scenario, parse_scenario
 from assembler.search import search
 from assembler.utility import PORTFOLIO
+from supernet.backbones import LITE0
 from supernet.card import load_card
 from supernet.gates import full_gates
 from tests.shapes import SMALL
@@ -57,8 +58,23 @@ def test_one_search_serves_all_weights_at_every_side(
         expected = [replace(gates, side=side) for gates in dict.fromkeys(alone) if gates is not None]
         assert [proposal.gates for proposal in mine] == (expected if side == best else expected[:1])
         assert len({proposal.predicted for proposal in mine}) == 1
-    accuracies = [proposal.predicted.accuracy for proposal in found]
+    sides = list(dict.fromkeys(proposal.gates.side for proposal in found))
+    firsts, more = found[: len(sides)], found[len(sides) :]
+    assert [proposal.gates.side for proposal in firsts] == sides
+    assert {proposal.gates.side for proposal in more} <= {best}
+    accuracies = [proposal.predicted.accuracy for proposal in firsts]
     assert accuracies == sorted(accuracies, reverse=True)
+
+
+def test_few_large_networks_are_compared_and_many_small_ones(estimator: Estimator) -> None:
+    least = least_cost(scenario(1e-6, "ant", "bee"), estimator.card, PROFILE).latency_ms
+    found = propose(scenario(1.6 * least, "ant", "bee"), estimator, PROFILE)
+    assert len(found) > FEWEST_COMPARED
+    assert affordable(found, SMALL) == found
+    large = LITE0.design(side_px=128)
+    dense = replace(found[0], gates=full_gates(large))
+    assert affordable((dense,) * 5, large) == (dense,) * FEWEST_COMPARED
+    assert affordable((), large) == ()
 
 
 def test_pieces_of_serving_can_be_left_out(estimator: Estimator, tmp_path: Path) -> None:
