@@ -2,16 +2,20 @@
 
 For all classes together and for random class sets: a probe on the published network's features, the dense supernet,
 models generated at shares of its latency, and networks of the same shape that start with the published weights and are
-trained for the class set for as long as one epoch of all training images takes. Writes
+trained for the class set for as many steps as can be made, one thread alone, while the dense net is trained for one
+epoch of all training images. Writes
 ``<out>/photos-<supernet>.json`` and prints a table:
 ``python -m benchmarks.photos --data grocery_store.zip --supernet grocery --count 10``.
 """
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +45,9 @@ from supernet.train import learning_rate_factor
 BUDGETS = (0.35, 0.15)
 SETS = 20
 BATCH, LEARNING_RATE, WARMUP = 32, 0.02, 0.1
-EPOCH_STEPS = 6
+TIMED_STEPS = 5
 CALIBRATION_IMAGES = 256
+CPU = torch.device("cpu")
 
 
 def main() -> None:
@@ -52,6 +57,7 @@ def main() -> None:
     parser.add_argument("--supernet", required=True)
     parser.add_argument("--count", type=int, required=True, help="classes of a set")
     parser.add_argument("--sets", type=int, default=SETS)
+    parser.add_argument("--processes", type=int, default=2, help="that train networks at the same time")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -66,7 +72,7 @@ def main() -> None:
     bench = Bench(Rivals(checkpoint, estimator, profile, data), [])
     probe = Probe(data, card.architecture.input.height)
     everything = tuple(range(len(card.classes)))
-    epoch_s = seconds_of_epoch(checkpoint.supernet, data)
+    epoch_s = seconds_of_step(data, everything, full_gates(card.architecture)) * len(data.train) / BATCH
     found: dict[str, Any] = {
         "machine": describe_machine(),
         "supernet": options.supernet,
@@ -77,6 +83,7 @@ def main() -> None:
         "rows": [],
     }
     sets = [everything, *class_sets(bench.closeness, options.count, options.sets)]
+    rivals = []
     for number, classes in enumerate(sets, 1):
         row = {"classes": classes, "probe": probe.accuracy(classes), **bench.rivals.dense(classes)}
         for budget in BUDGETS:
@@ -85,17 +92,26 @@ def main() -> None:
             if assembly is None or assembly.measured is None:
                 continue
             gates = gates_of(assembly, card.architecture.input.height)
-            row[f"{budget:.0%}"] = {
+            cell = row[f"{budget:.0%}"] = {
                 "generated": round(bench.tested(assembly.content, classes), 4),
                 "limit_ms": round(limit, 3),
                 "measured_ms": round(assembly.measured.latency_ms, 3),
                 "took_s": round(took, 3),
                 "side": gates.side,
                 "counts": gates.counts,
-                "trained": round(trained_alone(data, classes, gates, epoch_s), 4),
+                "steps": round(epoch_s / seconds_of_step(data, classes, gates)),
             }
+            rivals.append((cell, classes, gates))
         found["rows"].append(row)
-        tell(f"{number} of {len(sets)}")
+        tell(f"{number} of {len(sets)} class sets")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.processes, context, torch.set_num_threads, (1,)) as pool:
+        trained = [
+            pool.submit(trained_alone, data, classes, gates, cell["steps"]) for cell, classes, gates in rivals
+        ]
+        for number, ((cell, _, _), future) in enumerate(zip(rivals, trained, strict=True), 1):
+            cell["trained"] = round(future.result(), 4)
+            tell(f"{number} of {len(rivals)} trained")
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"photos-{options.supernet}.json"
     path.write_text(json.dumps(found, indent=1) + "\n")
@@ -130,45 +146,36 @@ def of_classes(
     return values[chosen], np.array([place[label] for label in labels[chosen].tolist()], np.int64)
 
 
-def seconds_of_epoch(supernet: Supernet, data: DataSet) -> float:
-    """Return how long one epoch of the dense net over all training images takes, one thread, from a few steps."""
-    fresh = Supernet(supernet.architecture, len(data.classes)).to(memory_format=torch.channels_last)
-    steps = _steps(fresh, full_gates(supernet.architecture), data.train, lambda elapsed: 0.5)
+def seconds_of_step(data: DataSet, classes: tuple[int, ...], gates: Gates) -> float:
+    """Return how long a step of training a network of some shape for a class set takes, one thread."""
+    network, train = grown(data, classes, gates)
+    steps = train_steps(network, shape_of(gates), train, TIMED_STEPS + 1)
     next(steps)
     began = time.perf_counter()
-    for _ in range(EPOCH_STEPS):
-        next(steps)
-    return (time.perf_counter() - began) / EPOCH_STEPS * len(data.train) / BATCH
+    for _ in steps:
+        pass
+    return (time.perf_counter() - began) / TIMED_STEPS
 
 
-def trained_alone(data: DataSet, classes: tuple[int, ...], gates: Gates, seconds: float) -> float:
+def trained_alone(data: DataSet, classes: tuple[int, ...], gates: Gates, steps: int) -> float:
     """Return the test accuracy of a network of some shape, grown from published weights and trained for a class set.
 
     Args:
         data: its training images are trained on.
         classes: of the set.
         gates: of which only the counts and the side count.
-        seconds: how long it is trained, one thread.
+        steps: how many are made.
     """
-    torch.manual_seed(SEED)
-    side = data.train.images.shape[-1]
-    shape = prefix_gates(gates.counts, gates.side)
-    sides = () if gates.side is None else (gates.side,)
-    network = Supernet(LITE0.design(side_px=side, sides=sides), len(classes))
-    train, test = data.train.of_classes(list(classes)), data.test.of_classes(list(classes))
-    device = torch.device("cpu")
-    settling = as_batch(train.balanced(40, SEED).images[:CALIBRATION_IMAGES], device)
-    settle(network, grow(network, LITE0), settling)
+    network, train = grown(data, classes, gates)
+    test, shape = data.test.of_classes(list(classes)), shape_of(gates)
     start_head(network, train)
-    network.to(memory_format=torch.channels_last)
-    for elapsed in _steps(network, shape, train, lambda elapsed: elapsed / seconds):
-        if elapsed >= seconds:
-            break
+    for _ in train_steps(network, shape, train, steps):
+        pass
     with torch.no_grad():
-        statistics = calibrate(network, shape, settling)
+        statistics = calibrate(network, shape, images_to_settle_on(train))
         known = np.concatenate(
             [
-                network.features(as_batch(test.images[start : start + BATCH], device), shape, statistics)
+                network.features(as_batch(test.images[start : start + BATCH], CPU), shape, statistics)
                 for start in range(0, len(test), BATCH)
             ]
         )
@@ -176,24 +183,43 @@ def trained_alone(data: DataSet, classes: tuple[int, ...], gates: Gates, seconds
     return float((logits.argmax(axis=1) == test.labels).mean())
 
 
-def _steps(network: Supernet, gates: Gates, train: Split, progress: Any) -> Any:
-    """Train step by step, yielding the seconds since the start; ``progress`` maps those to the share of the run."""
+def grown(data: DataSet, classes: tuple[int, ...], gates: Gates) -> tuple[Supernet, Split]:
+    """Return a supernet with published weights, settled on the training images of a class set, and those."""
+    torch.manual_seed(SEED)
+    side = data.train.images.shape[-1]
+    sides = () if gates.side is None else (gates.side,)
+    train = data.train.of_classes(list(classes))
+    network = Supernet(LITE0.design(side_px=side, sides=sides), len(classes))
+    settle(network, grow(network, LITE0), images_to_settle_on(train))
+    return network.to(memory_format=torch.channels_last), train
+
+
+def shape_of(gates: Gates) -> Gates:
+    """Return gates of the same shape, the first modules of every block on."""
+    return prefix_gates(gates.counts, gates.side)
+
+
+def images_to_settle_on(train: Split) -> torch.Tensor:
+    """Return some of the training images of a class set."""
+    return as_batch(train.balanced(CALIBRATION_IMAGES, SEED).images[:CALIBRATION_IMAGES], CPU)
+
+
+def train_steps(network: Supernet, gates: Gates, train: Split, steps: int) -> Iterator[None]:
+    """Train step by step, yielding after each."""
     solver = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=0.9, nesterov=True)
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
     draw = torch.Generator().manual_seed(SEED)
     kind = Augmentation(shift_px=0, flip=True, erase=0.0, zoom=0.5, color=0.2)
-    began = time.perf_counter()
-    while True:
-        elapsed = time.perf_counter() - began
+    for step in range(steps):
         for group in solver.param_groups:
-            group["lr"] = LEARNING_RATE * learning_rate_factor(min(1.0, progress(elapsed)), WARMUP)
+            group["lr"] = LEARNING_RATE * learning_rate_factor(step / steps, WARMUP)
         chosen = torch.randint(len(labels), (BATCH,), generator=draw)
         batch = augment(images[chosen], kind, draw).contiguous(memory_format=torch.channels_last)
         solver.zero_grad(set_to_none=True)
         F.cross_entropy(network(batch, gates), labels[chosen]).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         solver.step()
-        yield time.perf_counter() - began
+        yield
 
 
 def table(found: dict[str, Any]) -> str:
