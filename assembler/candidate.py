@@ -66,8 +66,8 @@ def cut(gates: Gates, supernet: Supernet, images: TaskImages, statistics: Statis
     """Cut a network out with some statistics, and where there are none, calibrate it."""
     work = macs(supernet.architecture.at(gates.side), gates.counts, len(images.outputs.rows))
     if statistics is None:
-        few = first(images.calibration, max(FEWEST_CALIBRATED, int(CALIBRATION_MACS / work)))
-        statistics = calibrate(supernet, gates, as_batch(few.images, supernet.mean.device))
+        calibration = first(images.calibration, max(FEWEST_CALIBRATED, int(CALIBRATION_MACS / work)))
+        statistics = calibrate(supernet, gates, as_batch(calibration.images, supernet.mean.device))
     subnet = replace(extract(supernet, gates, statistics, images.outputs.rows), of=images.outputs.merged)
     session = features_session(subnet, supernet.architecture.input)
     few = first(images.validation, int(np.clip(SCREEN_MACS / work, FEWEST_SCREENED, MOST_SCREENED)))

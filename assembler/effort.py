@@ -102,7 +102,7 @@ def choose(
     alone: float,
     processes: int = 1,
     device: str = "cpu",
-    probed: bool = False,
+    published: bool = False,
     spent_s: float = 0.0,
 ) -> Chosen:
     """Return how long a run is to be and what it works on, so that it ends within the time allowed on this machine.
@@ -116,9 +116,10 @@ def choose(
         alone: share of the steps in which the dense net trains alone.
         processes: how many share the work.
         device: torch's, that the run computes on.
-        probed: whether it starts with published weights, so that a head is fitted first and its ladder is pruned.
+        published: whether it starts with published weights: a head is fitted first, its ladder is pruned.
         spent_s: seconds of the time allowed that are over.
     """
+    # As the run itself does, or its pace would be another.
     keep_freed_memory()
     began = time.monotonic()
     images, classes = len(data.train), len(data.classes)
@@ -136,7 +137,7 @@ def choose(
         batch=batch,
         alone=alone,
         processes=processes,
-        probed=probed,
+        published=published,
     )
     return Chosen(minutes, architecture.input.height, batch, round(epochs, 2), effort)
 
@@ -189,7 +190,7 @@ def within(
     batch: int,
     alone: float,
     processes: int = 1,
-    probed: bool = False,
+    published: bool = False,
 ) -> tuple[float, Effort]:
     """Return the epochs and the Effort that the time allowed makes room for.
 
@@ -203,10 +204,10 @@ def within(
         batch: images of a step, over all processes.
         alone: share of the steps in which the dense net trains alone.
         processes: how many share the work.
-        probed: whether it starts with published weights, so that a head is fitted first and its ladder is pruned.
+        published: whether it starts with published weights: a head is fitted first, its ladder is pruned.
     """
     look = pace.look_s * (CROWDED if processes > 1 else 1.0) / processes
-    tries = look * (PRUNED_COST if probed else TRY_COST) * (blocks + 1)
+    tries = look * (PRUNED_COST if published else TRY_COST) * (blocks + 1)
     rungs, ladder = _fill(seconds * LADDER, tries, LEAST.rungs, MOST.rungs, LEAST.ladder_images)
     normalising = look * SALIENCY_COST * CALIBRATION_IMAGES
     network = look * SALIENCY_COST * PASSES * classes
@@ -231,7 +232,7 @@ def within(
     )
     used = tries * effort.rungs * sum(effort.ladder_images)
     used += (normalising + network * effort.saliency_images) * effort.networks + model * effort.pairs
-    used += ALWAYS_S + (look * images if probed else 0.0)
+    used += ALWAYS_S + (look * images if published else 0.0)
     step = alone * pace.full_step_s + (1 - alone) * pace.sandwich_step_s
     left = seconds * (1 - RESERVE) - used
     steps = left / (step * (CROWDED if processes > 1 else 1.0))

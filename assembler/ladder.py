@@ -7,8 +7,9 @@ Legend: L blocks, M modules of all blocks together.
 """
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -81,34 +82,24 @@ def find_ladder(
     blocks: list[int] = []
     raises: list[int] = []
 
-    def latency(gates: Gates) -> float:
-        return profile.latency_at(gates.side).predict_ms(gates.counts)
+    def loss_of(gates: Gates) -> float:
+        statistics = calibrate(supernet, gates, to_calibrate)
+        return float(F.cross_entropy(supernet(batch, gates, statistics), labels))
 
-    def losses_of(tries: Sequence[Gates]) -> list[float]:
-        found = torch.zeros(len(tries), dtype=torch.float64)
-        for place in range(rank, len(tries), world):
-            statistics = calibrate(supernet, tries[place], to_calibrate)
-            found[place] = float(F.cross_entropy(supernet(batch, tries[place], statistics), labels))
-        if world > 1:
-            distributed.all_reduce(found)
-        return [float(value) for value in found]
-
-    at_once = [math.ceil(modules * len(most) / rungs) for modules in most]
-    (loss,) = losses_of([here])
-
+    at_once, loss = _at_once(most, rungs), loss_of(here)
     while here.counts != most or larger:
-        open_blocks = [index for index, count in enumerate(here.counts) if count < most[index]]
-        added = {index: min(at_once[index], most[index] - here.counts[index]) for index in open_blocks}
-        tries = [
-            prefix_gates(tuple(n + more * (index == place) for place, n in enumerate(here.counts)), here.side)
-            for index, more in added.items()
-        ]
-        tries += [replace(here, side=side) for side in larger[:1]]
-        losses = losses_of(tries)
-        costs = [latency(gates) - latency(here) for gates in tries]
+        added = {
+            index: min(at_once[index], most[index] - count)
+            for index, count in enumerate(here.counts)
+            if count < most[index]
+        }
+        tries = _moves(here, added, larger[:1])
+        losses = _shared([partial(loss_of, gates) for gates in tries], rank, world)
+        costs = [_latency(gates, profile) - _latency(here, profile) for gates in tries]
         best = _steepest([loss - each for each in losses], costs)
-        if best < len(open_blocks):
-            blocks += [open_blocks[best]] * added[open_blocks[best]]
+        if best < len(added):
+            index = list(added)[best]
+            blocks += [index] * added[index]
         else:
             raises.append(len(blocks))
             larger.pop(0)
@@ -148,60 +139,74 @@ def prune_ladder(
     device, most = supernet.mean.device, supernet.architecture.modules
     batch, labels = as_batch(images.images, device), torch.from_numpy(images.labels).to(device)
     smaller = list(supernet.architecture.sides)
-    at_once = [math.ceil(modules * len(most) / rungs) for modules in most]
     here = prefix_gates(most)
     blocks: list[int] = []
     raises: list[int] = []
-    seen: list[Tensor] = []
 
-    def latency(gates: Gates) -> float:
-        return profile.latency_at(gates.side).predict_ms(gates.counts)
-
-    def loss_from(x: Tensor, gates: Gates, first: int) -> float:
-        return float(F.cross_entropy(supernet.head(supernet.onward(x, gates, first=first)), labels))
-
-    def see(gates: Gates, first: int) -> None:
-        """Keep what every block sees; what those up to ``first`` see is kept already."""
-        del seen[first + 1 :]
-        if not seen:
-            seen.append(supernet.entered(batch, gates.side))
+    def inputs(gates: Gates, known: Sequence[Tensor]) -> list[Tensor]:
+        """Return what every block sees, L tensors; what the first ones see is known."""
+        seen = list(known) or [supernet.through_stem(batch, gates.side)]
         for index in range(len(seen) - 1, len(most) - 1):
             seen.append(supernet.modular_blocks[index](seen[index], gates.active[index], None))
+        return seen
 
-    see(here, 0)
-    loss = loss_from(seen[-1], here, len(most) - 1)
+    def loss_of(gates: Gates, block: int, x: Tensor) -> float:
+        return float(F.cross_entropy(supernet.head(supernet.through_blocks(x, gates, first=block)), labels))
+
+    def loss_of_smaller(gates: Gates) -> float:
+        return loss_of(gates, 0, supernet.through_stem(batch, gates.side))
+
+    at_once, seen = _at_once(most, rungs), inputs(here, [])
+    loss = loss_of(here, len(most) - 1, seen[-1])
     while any(here.counts) or smaller:
-        open_blocks = [index for index, count in enumerate(here.counts) if count]
-        tries = [
-            prefix_gates(
-                tuple(max(0, n - at_once[i]) if i == index else n for i, n in enumerate(here.counts)),
-                here.side,
-            )
-            for index in open_blocks
+        given_up = {index: -min(at_once[index], count) for index, count in enumerate(here.counts) if count}
+        tries = _moves(here, given_up, smaller[:1])
+        work = [
+            partial(loss_of, gates, block, seen[block]) for block, gates in zip(given_up, tries, strict=False)
         ]
-        tries += [replace(here, side=side) for side in smaller[:1]]
-        found = torch.zeros(len(tries), dtype=torch.float64)
-        for place in range(rank, len(tries), world):
-            if place < len(open_blocks):
-                found[place] = loss_from(seen[open_blocks[place]], tries[place], open_blocks[place])
-            else:
-                found[place] = loss_from(supernet.entered(batch, tries[place].side), tries[place], 0)
-        if world > 1:
-            distributed.all_reduce(found)
-        saved = [max(latency(here) - latency(gates), 1e-9) for gates in tries]
-        best = int(np.argmin([(float(each) - loss) / ms for each, ms in zip(found, saved, strict=True)]))
-        loss, before, here = float(found[best]), here, tries[best]
-        if best < len(open_blocks):
-            index = open_blocks[best]
-            blocks += [index] * (before.counts[index] - here.counts[index])
-            see(here, index)
+        work += [partial(loss_of_smaller, gates) for gates in tries[len(given_up) :]]
+        losses = _shared(work, rank, world)
+        saved = [max(_latency(here, profile) - _latency(gates, profile), 1e-9) for gates in tries]
+        best = int(np.argmin([(each - loss) / ms for each, ms in zip(losses, saved, strict=True)]))
+        here, loss = tries[best], losses[best]
+        if best < len(given_up):
+            index = list(given_up)[best]
+            blocks += [index] * -given_up[index]
+            seen = inputs(here, seen[: index + 1])
         else:
             raises.append(sum(most) - len(blocks))
             smaller.pop(0)
-            seen.clear()
-            see(here, 0)
+            seen = inputs(here, [])
         yield Done(len(blocks), sum(most))
     return Ladder(tuple(reversed(blocks)), tuple(reversed(raises)))
+
+
+def _at_once(most: Sequence[int], rungs: int) -> list[int]:
+    """Return how many modules of every block, L numbers, are added or given up together."""
+    return [math.ceil(modules * len(most) / rungs) for modules in most]
+
+
+def _moves(here: Gates, changes: Mapping[int, int], sides: Sequence[int | None]) -> list[Gates]:
+    """Return the gates with one block changed, for every change of a block's count, then those with another side."""
+    changed = [
+        prefix_gates(tuple(n + by * (place == index) for place, n in enumerate(here.counts)), here.side)
+        for index, by in changes.items()
+    ]
+    return changed + [replace(here, side=side) for side in sides]
+
+
+def _shared(losses: Sequence[Callable[[], float]], rank: int, world: int) -> list[float]:
+    """Return the losses of all tries, of which every process computes its share."""
+    found = torch.zeros(len(losses), dtype=torch.float64)
+    for place in range(rank, len(losses), world):
+        found[place] = losses[place]()
+    if world > 1:
+        distributed.all_reduce(found)
+    return [float(value) for value in found]
+
+
+def _latency(gates: Gates, profile: Profile) -> float:
+    return profile.latency_at(gates.side).predict_ms(gates.counts)
 
 
 def _steepest(gains: Sequence[float], costs: Sequence[float]) -> int:

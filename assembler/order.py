@@ -27,9 +27,9 @@ SHIFT_PX, ERASE = 2, 0.25
 PHOTO_BATCH, PHOTO_SIDE_PX, PHOTO_LEARNING_RATE = 64, 128, 0.04
 PHOTO_IMITATE = 1.0
 PHOTO_ZOOM, PHOTO_COLOR = 0.5, 0.2
-# Tried one after the other until there are epochs enough.
-SMALLER_PHOTO_SIDES_PX = (96, 64)
-# What models of photographs may shrink their image to: the larger part of what small models save.
+# Of the whole image, where minutes are few: tried one after the other until there are epochs enough.
+FEW_MINUTES_SIDES_PX = (96, 64)
+# What models of photographs may shrink their image to.
 SHRUNK_PHOTO_SIDES_PX = (128, 96, 64)
 ENOUGH_EPOCHS = 15.0
 
@@ -117,7 +117,7 @@ def setup_of(order: Order) -> Setup:
         return _as_chosen(_setup(order, known.side_px, order.recipe, known.effort), known)
     began = time.monotonic()
     picks = order.backbone is not None and order.side_px is None
-    for side in (None, *SMALLER_PHOTO_SIDES_PX) if picks else (order.side_px,):
+    for side in (None, *FEW_MINUTES_SIDES_PX) if picks else (order.side_px,):
         setup = _setup(order, side, order.recipe, MOST)
         chosen = _chosen(order.minutes, setup, time.monotonic() - began)
         if chosen.epochs >= ENOUGH_EPOCHS:
@@ -138,7 +138,7 @@ def _chosen(minutes: float, setup: Setup, spent_s: float) -> Chosen:
         alone=SHARES["full"],
         processes=setup.processes,
         device=setup.device,
-        probed=setup.backbone is not None,
+        published=setup.backbone is not None,
         spent_s=spent_s,
     )
 

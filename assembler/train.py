@@ -34,15 +34,15 @@ from assembler.probe import start_head
 from supernet.allocator import keep_freed_memory
 from supernet.backbones import BACKBONES, grow, settle
 from supernet.card import Architecture
-from supernet.data import DataSet
+from supernet.data import DataSet, Split
 from supernet.elastic import elastic_sampler
 from supernet.errors import RunUnusable
 from supernet.evaluate import accuracy_of, as_batch
 from supernet.gates import full_gates, prefix_gates
-from supernet.layers import Moments, Statistics
+from supernet.layers import Statistics
 from supernet.model import Supernet
 from supernet.train import Recipe, Run, Sampler, share_gradients, steps_of, train_steps
-from supernet.writing import told
+from supernet.writing import writing
 
 STATE_FILE = "run.pt"
 LOG_FILE = "log.jsonl"
@@ -144,7 +144,7 @@ def train(setup: Setup) -> Generator[Progress | Trained, None, None]:
         Unwritten: the state cannot be saved, since the disk is full for instance; what was saved before stays.
     """
     meeting = setup.work / MEETING_FILE
-    with told(setup.work):
+    with writing(setup.work):
         setup.work.mkdir(parents=True, exist_ok=True)
         meeting.unlink(missing_ok=True)
     spawn = multiprocessing.get_context("spawn")
@@ -253,13 +253,9 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
 def _start_published(supernet: Supernet, published: Statistics, setup: Setup, rank: int) -> None:
     """Fit published weights to the images: their BatchNorms, and a head for their features."""
     train, classes = setup.data.train, len(setup.data.classes)
-    settling = train.balanced(max(1, SETTLING_IMAGES // classes), setup.recipe.seed).images[:SETTLING_IMAGES]
     if "settling" not in setup.without:
-        moments = [
-            Moments(m.mean.to(supernet.mean.device), m.variance.to(supernet.mean.device))
-            for m in published.moments
-        ]
-        settle(supernet, Statistics(moments), as_batch(settling, supernet.mean.device))
+        some = first(train.balanced(max(1, SETTLING_IMAGES // classes), setup.recipe.seed), SETTLING_IMAGES)
+        settle(supernet, published, as_batch(some.images, supernet.mean.device))
     if "probe" not in setup.without:
         start_head(supernet, train, rank=rank, world=setup.processes)
 
@@ -290,17 +286,21 @@ def _start_assembler(
     """Start the assembler from the ladder and from class saliency."""
     world, seed, classes = setup.processes, setup.recipe.seed, len(setup.data.classes)
     effort = setup.effort
-    to_calibrate, to_try = (max(1, count // classes) for count in effort.ladder_images)
-    images = setup.data.val.balanced(to_try, seed=seed + 1)
-    if setup.backbone is not None:
-        images = first(images, MOST_PRUNED_ON)
-        climbing = prune_ladder(run.average, profile, images, rungs=effort.rungs, rank=rank, world=world)
-    else:
-        calibration = setup.data.train.balanced(to_calibrate, seed=seed + 1)
-        climbing = find_ladder(
+    to_calibrate, to_try = effort.ladder_images
+
+    def some(split: Split, count: int) -> Split:
+        return split.balanced(max(1, count // classes), seed=seed + 1)
+
+    if setup.backbone is None:
+        calibration, images = some(setup.data.train, to_calibrate), some(setup.data.val, to_try)
+        searching = find_ladder(
             run.average, profile, calibration, images, rungs=effort.rungs, rank=rank, world=world
         )
-    ladder = yield from _watched("ladder", climbing)
+    else:
+        # The images that the loss is taken on are those to normalise with.
+        images = first(some(setup.data.val, to_calibrate + to_try), MOST_PRUNED_ON)
+        searching = prune_ladder(run.average, profile, images, rungs=effort.rungs, rank=rank, world=world)
+    ladder = yield from _watched("ladder", searching)
     differing = class_saliency(
         run.average,
         setup.data.train.balanced(2 * effort.saliency_images, seed=seed + 1),
@@ -361,5 +361,5 @@ def _log(setup: Setup, run: Run, phase: str, total: int, loss: float) -> None:
         line["dense_accuracy"] = accuracy_of(run.average, full_gates(setup.architecture), calibration, images)
         line["quarter_accuracy"] = accuracy_of(run.average, quarter, calibration, images)
     path = setup.work / LOG_FILE
-    with told(path), path.open("a") as log:
+    with writing(path), path.open("a") as log:
         log.write(json.dumps(line) + "\n")

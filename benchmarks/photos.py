@@ -149,7 +149,7 @@ def of_classes(
 def seconds_of_step(data: DataSet, classes: tuple[int, ...], gates: Gates) -> float:
     """Return how long a step of training a network of some shape for a class set takes, one thread."""
     network, train = grown(data, classes, gates)
-    steps = train_steps(network, shape_of(gates), train, TIMED_STEPS + 1)
+    steps = training(network, shape_of(gates), train, TIMED_STEPS + 1)
     next(steps)
     began = time.perf_counter()
     for _ in steps:
@@ -169,7 +169,7 @@ def trained_alone(data: DataSet, classes: tuple[int, ...], gates: Gates, steps: 
     network, train = grown(data, classes, gates)
     test, shape = data.test.of_classes(list(classes)), shape_of(gates)
     start_head(network, train)
-    for _ in train_steps(network, shape, train, steps):
+    for _ in training(network, shape, train, steps):
         pass
     with torch.no_grad():
         statistics = calibrate(network, shape, images_to_settle_on(train))
@@ -204,7 +204,7 @@ def images_to_settle_on(train: Split) -> torch.Tensor:
     return as_batch(train.balanced(CALIBRATION_IMAGES, SEED).images[:CALIBRATION_IMAGES], CPU)
 
 
-def train_steps(network: Supernet, gates: Gates, train: Split, steps: int) -> Iterator[None]:
+def training(network: Supernet, gates: Gates, train: Split, steps: int) -> Iterator[None]:
     """Train step by step, yielding after each."""
     solver = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=0.9, nesterov=True)
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)

@@ -39,6 +39,7 @@ def look(
     from service.settings import read_settings
     from supernet.checkpoint import load_checkpoint
     from supernet.data import load_data
+    from supernet.writing import write_whole
 
     datasets = read_settings().datasets
     loaded = load_checkpoint(checkpoint, datasets=datasets)
@@ -105,6 +106,7 @@ def generate(
     from service.builder import load_builder
     from service.report import print_diagnosis, print_limits, print_phases, print_scenario
     from service.settings import read_settings
+    from supernet.writing import write_whole
 
     console = Console()
     raw = sys.stdin.buffer.read() if scenario == "-" else _read(Path(scenario))
@@ -142,18 +144,6 @@ def generate(
     write_whole(manifest, (json.dumps(assembly.manifest, indent=2) + "\n").encode())
     print(f"{out} and {manifest}")
     return 0
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half of one."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise SettingInvalid(f"cannot write {path}: {error.strerror}") from error
 
 
 def _read(path: Path) -> bytes:

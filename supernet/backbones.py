@@ -179,12 +179,14 @@ def settle(supernet: Supernet, published: Statistics, images: Tensor) -> None:
         published: what ``grow`` returned.
         images: B x C x height x width, 0..255; a few hundred of all classes.
     """
-    seen = _Seen(published.moments)
+    device, epsilon = supernet.mean.device, supernet.architecture.norm_epsilon
+    moments = [Moments(each.mean.to(device), each.variance.to(device)) for each in published.moments]
+    seen = _Seen(moments)
     supernet.features(images, full_gates(supernet.architecture), seen)
-    for (scale, shift), theirs, own in zip(supernet.norms, published.moments, seen.own, strict=True):
-        deviation = (theirs.variance + supernet.architecture.norm_epsilon).sqrt()
-        shift += scale * (own.mean - theirs.mean) / deviation
-        scale *= (own.variance + supernet.architecture.norm_epsilon).sqrt() / deviation
+    for (scale, shift), theirs, own in zip(supernet.norms, moments, seen.own, strict=True):
+        deviation = (theirs.variance + epsilon).sqrt()
+        shift.add_(scale * (own.mean - theirs.mean) / deviation)
+        scale.mul_((own.variance + epsilon).sqrt() / deviation)
 
 
 class _Seen(Statistics):

@@ -27,7 +27,7 @@ from supernet.model import Supernet
 from supernet.named import NAMED_FILE, NamedImages, check_files, data_at_hand, file_digest, load_named
 from supernet.photos.folder import is_zip
 from supernet.sheets import sheet_file
-from supernet.writing import told
+from supernet.writing import writing
 
 WEIGHTS_FILE = "weights.safetensors"
 IMAGES_FILE = "images.npz"
@@ -126,7 +126,7 @@ def save_checkpoint(
     partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
-    with told(folder, partial):
+    with writing(folder, partial):
         partial.mkdir(parents=True)
         for name, content in {**beside, **files}.items():
             (partial / name).write_bytes(content)

@@ -72,12 +72,14 @@ class Supernet(nn.Module):
         """
         if statistics is not None:
             statistics.start()
-        found = self.onward(self.entered(image, gates.side, statistics), gates, statistics, strengths)
+        found = self.through_blocks(
+            self.through_stem(image, gates.side, statistics), gates, statistics, strengths
+        )
         if statistics is not None:
             statistics.finish()
         return found
 
-    def entered(self, image: Tensor, side: int | None, statistics: Statistics | None = None) -> Tensor:
+    def through_stem(self, image: Tensor, side: int | None, statistics: Statistics | None = None) -> Tensor:
         """Return what the first block sees of images, shrunk to a side; arguments as in ``features``."""
         x: Tensor = (image - self.mean) / self.std
         if side is not None:
@@ -87,7 +89,7 @@ class Supernet(nn.Module):
             x = stem(x, statistics)
         return x
 
-    def onward(
+    def through_blocks(
         self,
         x: Tensor,
         gates: Gates,

@@ -9,7 +9,7 @@ from supernet.errors import Unwritten
 
 
 @contextmanager
-def told(path: Path, partial: Path | None = None) -> Iterator[None]:
+def writing(path: Path, partial: Path | None = None) -> Iterator[None]:
     """Turn what keeps files from being written into Unwritten, and remove what was written of them.
 
     Args:
@@ -33,8 +33,8 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     Raises:
         Unwritten: the disk is full, or the folder cannot be written; a file that was there stays.
     """
-    partial = path.with_name(f"{path.name}.partial")
-    with told(path, partial):
+    partial = path.with_name(f".{path.name}.partial")
+    with writing(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         partial.replace(path)

@@ -39,7 +39,7 @@ def allotted(seconds: float, pace: Pace = PACE, processes: int = 2) -> tuple[flo
         batch=32,
         alone=0.25,
         processes=processes,
-        probed=True,
+        published=True,
     )
 
 
