@@ -1,5 +1,6 @@
 """Publish: write what a training run made as a checkpoint with its Card."""
 
+import io
 import os
 import platform
 from dataclasses import asdict, dataclass
@@ -23,19 +24,20 @@ from supernet.checkpoint import (
     WEIGHTS_FILE,
     Checkpoint,
     file_digests,
-    images_bytes,
     named_bytes,
     save_checkpoint,
     weights_bytes,
 )
 from supernet.data import DataSet
 from supernet.named import NAMED_FILE
+from supernet.stored import are_photographs, images_bytes, read_images
 from supernet.task import Kind
 
 TEST_IMAGES = "test images"
 MOST_STORED_TO_VALIDATE = 150
 SAMPLED_IMAGES = 400
-STORED_BYTES = 3_200_000
+STORED_BYTES, PHOTO_STORED_BYTES = 3_200_000, 4_200_000
+FEWEST_STORED = 8
 MOST_NAMED, FEWEST_NAMED = 15_000, 200
 MOST_NAMED_TO_VALIDATE, FEWEST_NAMED_TO_VALIDATE = 3000, 20
 
@@ -73,6 +75,8 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
     }
     if publication.named_in is None:
         files[IMAGES_FILE] = images_bytes(calibration, validation)
+        # As they will be read again, so that the page beside the Card shows what models will be made with.
+        calibration, validation = read_images(io.BytesIO(files[IMAGES_FILE]))
     else:
         files[NAMED_FILE] = named_bytes(publication.named_in, to_calibrate, to_validate)
     confusion = confusion_of(trained.supernet, calibration, setup.data.test)
@@ -102,17 +106,23 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
     return card
 
 
-def stored_per_class(data: DataSet, budget_bytes: int = STORED_BYTES) -> tuple[int, int]:
+def stored_per_class(data: DataSet, budget_bytes: int | None = None) -> tuple[int, int]:
     """Return how many images of each class to calibrate and to validate on fit into so many compressed bytes.
 
-    At least 16 and 8. A head gains most from many images to fit, so that those take most of the room.
+    At least 8 of each. A head gains most from many images to fit, so that those take most of the room.
+
+    Args:
+        data: has the images.
+        budget_bytes: for both; None is what is usual for images of their kind.
     """
+    if budget_bytes is None:
+        budget_bytes = PHOTO_STORED_BYTES if are_photographs(data.train) else STORED_BYTES
     classes = len(data.classes)
     sample = data.train.balanced(max(1, SAMPLED_IMAGES // classes), seed=0)
-    each = len(images_bytes(sample, sample)) / (2 * len(sample))
-    room = int(budget_bytes / each / classes)
-    to_validate = min(MOST_STORED_TO_VALIDATE, max(8, room // 5))
-    return max(16, room - to_validate), to_validate
+    room = budget_bytes / (len(images_bytes(sample, sample)) / (2 * len(sample)))
+    to_validate = min(MOST_STORED_TO_VALIDATE, max(FEWEST_STORED, int(room / classes) // 5))
+    room -= np.minimum(np.bincount(data.val.labels, minlength=classes), to_validate).sum()
+    return max(FEWEST_STORED, int(room / classes)), to_validate
 
 
 def named_per_class(classes: int) -> tuple[int, int]:

@@ -197,13 +197,13 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     without = setup.without
     average = 0.0 if "average" in without else setup.recipe.average
     run = Run(supernet, replace(setup.recipe, average=average, teach="teacher" not in without))
-    run.companions = {"assembler": assembler, "learner": learner}
+    run.companions |= {"assembler": assembler, "learner": learner}
     fingerprint = setup.fingerprint
     if (setup.work / STATE_FILE).exists():
         run.load(setup.work / STATE_FILE, fingerprint)
     elif published is not None:
         _start_published(supernet, published, setup, rank)
-        run.average.load_state_dict(supernet.state_dict())
+        run.start_from(supernet)
     profile = nominal_profile(setup.architecture)
     ends = phase_ends(steps_of(setup.recipe, len(setup.data.train)))
 
@@ -222,6 +222,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
 
     yield from _phase(setup, run, "full", lambda draw, progress: [], rank, fingerprint)
     if run.step == ends["full"]:
+        run.go_back()
         _find_neighbours(run, setup, assembler)
     closeness = None if "clusters" in without else assembler.closeness.numpy()
     random = elastic_sampler(setup.architecture, classes, closeness)
@@ -323,8 +324,12 @@ def _phase(
     """Train one phase to its end, saving and logging on the way; also saves when it is closed."""
     total = steps_of(run.recipe, len(setup.data.train))
     saved, losses = time.monotonic(), []
+    ends = phase_ends(total)
+    leg = None
+    if run.teacher is not None:
+        leg = (0, ends["full"]) if phase == "full" else (ends["full"], total)
     steps = train_steps(
-        run, setup.data.train, phase_ends(total)[phase], total, sampler, rank=rank, world=setup.processes
+        run, setup.data.train, ends[phase], total, sampler, leg=leg, rank=rank, world=setup.processes
     )
     try:
         for loss in steps:

@@ -4,14 +4,11 @@ Legend: N images, C channels, H height, W width.
 """
 
 import hashlib
-import io
 import shutil
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +24,7 @@ from supernet.model import Supernet
 from supernet.named import NAMED_FILE, NamedImages, check_files, data_at_hand, file_digest, load_named
 from supernet.photos.folder import is_zip
 from supernet.sheets import sheet_file
+from supernet.stored import UNREADABLE, read_images
 from supernet.writing import writing
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -60,23 +58,6 @@ def weights_bytes(supernet: Supernet) -> bytes:
             for name, tensor in supernet.state_dict().items()
         }
     )
-
-
-def images_bytes(calibration: Split, validation: Split) -> bytes:
-    """Return both splits as one numpy archive; LZMA takes a sixth less than numpy's own compression."""
-    members: dict[str, npt.NDArray[Any]] = {
-        "calibration_images": calibration.images,
-        "calibration_labels": calibration.labels.astype(np.uint16),
-        "validation_images": validation.images,
-        "validation_labels": validation.labels.astype(np.uint16),
-    }
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as archive:
-        for name, array in members.items():
-            member = io.BytesIO()
-            np.save(member, array)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_LZMA)
-    return file.getvalue()
 
 
 def named_bytes(path: Path, calibration: Indices, validation: Indices) -> bytes:
@@ -201,14 +182,10 @@ def _images(folder: Path, card: Card, datasets: Path | None) -> tuple[Split, Spl
 
 def _stored_images(folder: Path) -> tuple[Split, Split]:
     try:
-        with np.load(folder / IMAGES_FILE) as archive:
-            calibration, validation = (
-                Split(archive[f"{name}_images"], archive[f"{name}_labels"].astype(np.int64))
-                for name in ("calibration", "validation")
-            )
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        with (folder / IMAGES_FILE).open("rb") as file:
+            return read_images(file)
+    except UNREADABLE as error:
         raise CheckpointDamaged(folder, f"{IMAGES_FILE} cannot be read ({error})") from error
-    return calibration, validation
 
 
 def _named_images(folder: Path, datasets: Path | None) -> tuple[Split, Split]:

@@ -191,14 +191,27 @@ class ModularBlock(nn.Module):
             strength: factor of every active module, len(active) numbers; None means 1.
         """
         trunk = x if self.shortcut is None else self.shortcut(x, statistics)
-        layers = self.layers(active)
-        if not layers:
+        if not self.block.hidden_channels(len(active)):
             return trunk
+        if x.is_cuda and statistics is None and len(active) < self.block.modules:
+            strength = self._of_all(active, strength)
+            active = tuple(range(self.block.modules))
+        layers = self.layers(active)
         if strength is not None:
             layers[-1] = replace(layers[-1], weight=layers[-1].weight * self._by_channel(strength))
         for layer in layers:
             x = layer(x, statistics, self.epsilon)
         return trunk + x if self.trunk else x
+
+    def _of_all(self, active: tuple[int, ...], strength: Tensor | None) -> Tensor:
+        """Return the factors of all modules, 0 for those that are off.
+
+        A GPU plans every new shape of a convolution for longer than it computes it, so that in training modules are
+        not left out there but multiplied by 0.
+        """
+        ones = torch.ones(len(active), device=self.expand.device) if strength is None else strength
+        places = torch.tensor(active, dtype=torch.int64, device=ones.device)
+        return torch.zeros(self.block.modules, device=ones.device).index_copy(0, places, ones)
 
     def _by_channel(self, strength: Tensor) -> Tensor:
         always = torch.ones(self.block.always_channels, device=strength.device)

@@ -43,7 +43,10 @@ class Recipe:
 
     ``average`` is the share that the moving average of the weights keeps a step, 0 takes the weights as they are;
     ``teach`` says whether the full net teaches the others, ``imitate`` how much it counts that their features are its
-    own, ``bfloat16`` whether convolutions compute in short floats, which pays on GPUs alone.
+    own, ``bfloat16`` whether convolutions compute in short floats, which pays on GPUs alone. ``way_back`` is how far,
+    after the full net has been trained alone, its weights go back to those that it started with; where it is not 0,
+    the net they make teaches from then on, and stands.
+    Source: weights between a published and a fine-tuned network (Wortsman et al., arXiv 2109.01903).
     """
 
     epochs: float = 60.0
@@ -55,6 +58,7 @@ class Recipe:
     average: float = 0.999
     teach: bool = True
     imitate: float = 0.0
+    way_back: float = 0.0
     bfloat16: bool = False
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -75,6 +79,7 @@ Sampler = Callable[[np.random.Generator, float], list[Sample]]
 class Run:
     """What a training run carries from step to step; ``save`` and ``load`` keep it on disk.
 
+    ``teacher`` is the net that sub-networks learn from, None where that is the full net as it is trained.
     ``companions`` are modules and optimizers that others train beside the supernet; they are kept with it.
     """
 
@@ -84,7 +89,10 @@ class Run:
         self.recipe = recipe
         self.step = 0
         self.seconds = 0.0
+        self.teacher: Supernet | None = copy.deepcopy(supernet) if recipe.way_back else None
         self.companions: dict[str, nn.Module | torch.optim.Optimizer] = {}
+        if self.teacher is not None:
+            self.companions["teacher"] = self.teacher
         decayed = [p for p in supernet.parameters() if p.ndim > 1]
         plain = [p for p in supernet.parameters() if p.ndim <= 1]
         groups: list[dict[str, object]] = [
@@ -98,6 +106,23 @@ class Run:
     def parameters(self) -> list[nn.Parameter]:
         """Return all that is trained."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def start_from(self, supernet: Supernet) -> None:
+        """Go on with the weights of a supernet, as at the start of a run."""
+        weights = copy.deepcopy(supernet.state_dict())
+        for mine in (self.supernet, self.average, self.teacher):
+            if mine is not None:
+                mine.load_state_dict(weights)
+        self.optimizer.state.clear()
+
+    @torch.no_grad()
+    def go_back(self) -> None:
+        """Go back a part of the way to the weights of the start, which the teacher still has, with all it holds."""
+        if self.teacher is None:
+            return
+        for end, begin in zip(self.average.parameters(), self.teacher.parameters(), strict=True):
+            begin.lerp_(end, 1 - self.recipe.way_back)
+        self.start_from(self.teacher)
 
     def save(self, path: Path, fingerprint: str = "") -> None:
         """Write the whole state; a reader sees the old file or the new one, never half of one.
@@ -165,9 +190,17 @@ def batch_indices(recipe: Recipe, images: int, step: int, rank: int, world: int)
 
 
 def train_steps(
-    run: Run, data: Split, stop: int, total: int, sampler: Sampler, *, rank: int = 0, world: int = 1
+    run: Run,
+    data: Split,
+    stop: int,
+    total: int,
+    sampler: Sampler,
+    *,
+    leg: tuple[int, int] | None = None,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[float]:
-    """Train up to step ``stop`` of ``total``, yielding the loss of the full net after every step.
+    """Train up to step ``stop`` of ``total``, yielding the loss of the full net, or the teacher's, after every step.
 
     Args:
         run: trained in place.
@@ -175,6 +208,8 @@ def train_steps(
         stop: first step that is not made.
         total: steps of the whole run, for the learning rate.
         sampler: gives the sub-networks of a step, from a generator and the progress 0..1.
+        leg: first step, and first step after, of the part of the run over which the learning rate rises and falls; None
+            is the whole of it.
         rank: this process.
         world: how many processes train together.
     """
@@ -182,7 +217,8 @@ def train_steps(
     device = supernet.mean.device
     images = torch.from_numpy(data.images).to(device if device.type == "cuda" else "cpu")
     labels = torch.from_numpy(data.labels)
-    dense = full_gates(supernet.architecture)
+    dense, everything = full_gates(supernet.architecture), tuple(range(supernet.head.out_features))
+    begin, end = leg or (0, total)
     started = time.monotonic() - run.seconds
     while run.step < stop:
         samples = sampler(np.random.default_rng((recipe.seed, 2, run.step)), run.step / total)
@@ -197,18 +233,21 @@ def train_steps(
         batch = augment(images[chosen.to(images.device)], recipe.augmentation, draw)
         batch = batch.to(device, memory_format=torch.channels_last)
         target = labels[chosen].to(device)
-        factor = learning_rate_factor(run.step / total, recipe.warmup)
+        factor = learning_rate_factor((run.step - begin) / (end - begin), recipe.warmup)
         for group in run.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * factor
         run.optimizer.zero_grad(set_to_none=True)
         learns = not samples or run.step % FULL_EVERY == 0
-        with torch.set_grad_enabled(learns), short_floats(device, recipe):
-            features = supernet.features(batch, dense).float()
-            logits = supernet.head(features).float()
+        apart = run.teacher if samples else None
+        with torch.set_grad_enabled(learns and apart is None), short_floats(device, recipe):
+            features = (apart or supernet).features(batch, dense).float()
+            logits = (apart or supernet).head(features).float()
             loss = nn.functional.cross_entropy(logits[:even], target[:even])
-        if learns:
-            loss.backward()  # type: ignore[no-untyped-call]
         taught = Taught(batch, target, features.detach(), logits.detach())
+        if apart is None and learns:
+            loss.backward()  # type: ignore[no-untyped-call]
+        elif learns:
+            samples = [Sample(dense, everything), *samples]
         for sample in samples:
             _backward(supernet, taught, sample, even, recipe)
         share_gradients(run.parameters(), world)

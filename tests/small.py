@@ -10,9 +10,10 @@ from assembler.compile.network import build_assembler, build_predictor
 from assembler.images import TaskImages, task_images
 from assembler.model import Assembler, Predictor
 from supernet.card import Architecture, Card, DataSource, Figures, Training
-from supernet.checkpoint import file_digests, images_bytes, save_checkpoint, weights_bytes
+from supernet.checkpoint import file_digests, save_checkpoint, weights_bytes
 from supernet.data import Split
 from supernet.model import Supernet
+from supernet.stored import images_bytes
 from supernet.task import Kind, Task, outputs_of
 from tests.shapes import SMALL
 

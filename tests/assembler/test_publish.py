@@ -1,8 +1,8 @@
 """As many images go with the weights as there is room for."""
 
 from assembler.publish import named_per_class, stored_per_class
-from supernet.checkpoint import images_bytes
 from supernet.data import DataSet
+from supernet.stored import images_bytes
 from tests.small import CLASSES, small_images
 
 DATA = DataSet("stripes", CLASSES, small_images(400, 1), small_images(200, 2), small_images(10, 3))
@@ -17,7 +17,7 @@ def test_the_images_fill_their_room_but_not_more() -> None:
 
 
 def test_there_are_always_a_few() -> None:
-    assert stored_per_class(DATA, 10) == (16, 8)
+    assert stored_per_class(DATA, 10) == (8, 8)
 
 
 def test_named_images_are_many_but_bounded() -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -139,6 +141,21 @@ def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) ->
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.startswith("nnfactory: device profiles cannot be kept in ")
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_that_is_there_is_taken_and_makes_the_same_models(zoo: Path, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 1, 16, 16)).astype(np.float32)
+    answers = []
+    for setting in ("cpu", "auto"):
+        before = torch.cuda.memory_allocated()
+        builder = load_builder(settings_with(tmp_path, zoo, torch_device=setting))
+        *_, made = builder.build(SCENARIO)
+        assert (torch.cuda.memory_allocated() > before) is (setting == "auto")
+        assert isinstance(made, Assembly)
+        (answer,) = onnxruntime.InferenceSession(made.content).run(None, {"image": images})
+        answers.append(answer)
+    np.testing.assert_allclose(*answers, atol=1e-3)
 
 
 def test_torch_computes_as_exactly_as_models_are_compared(zoo: Path, tmp_path: Path) -> None:

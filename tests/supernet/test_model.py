@@ -106,9 +106,18 @@ def test_statistics_stand_once_they_are_filled() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_same_within_a_thousandth() -> None:
-    supernet = small_supernet()
-    dense = full_gates(SMALL)
-    with torch.no_grad():
-        here = supernet(IMAGES, dense)
-        there = supernet.to("cuda")(IMAGES.to("cuda"), dense).cpu()
-    np.testing.assert_allclose(here.numpy(), there.numpy(), atol=1e-3)
+    some = Gates(tuple((0, *range(2, block.modules, 2)) for block in SMALL.blocks))
+    for gates in (full_gates(SMALL), some):
+        found = []
+        for device in ("cpu", "cuda"):
+            supernet = small_supernet().to(device)
+            strengths = [torch.full((count,), 0.5, device=device) for count in gates.counts]
+            with torch.backends.cudnn.flags(allow_tf32=False):
+                answer = supernet(IMAGES.to(device), gates, None, strengths)
+                answer.square().mean().backward()
+                statistics = calibrate(supernet, gates, IMAGES.to(device))
+                calibrated = supernet(IMAGES.to(device), gates, statistics)
+            gradients = [torch.zeros(1) if p.grad is None else p.grad.cpu() for p in supernet.parameters()]
+            found.append([answer.detach().cpu(), calibrated.detach().cpu(), *gradients])
+        for here, there in zip(*found, strict=True):
+            np.testing.assert_allclose(here.numpy(), there.numpy(), atol=1e-3)
