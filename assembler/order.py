@@ -12,7 +12,7 @@ from typing import TypeVar
 from assembler.effort import MOST, Chosen, Effort, choose, keep, kept
 from assembler.errors import OrderInvalid
 from assembler.publish import named_per_class, stored_per_class
-from assembler.train import SHARES, Setup
+from assembler.train import SHARES, STANDING_SHARES, Setup
 from supernet.augment import Augmentation
 from supernet.backbones import BACKBONES
 from supernet.card import Architecture
@@ -25,7 +25,7 @@ EPOCHS, BATCH, LEARNING_RATE = 60.0, 192, 0.1
 SHIFT_PX, ERASE = 2, 0.25
 # From a published network.
 PHOTO_BATCH, PHOTO_SIDE_PX, PHOTO_LEARNING_RATE = 64, 128, 0.04
-PHOTO_IMITATE, PHOTO_WAY_BACK = 1.0, 0.5
+PHOTO_IMITATE = 1.0
 PHOTO_ZOOM, PHOTO_COLOR = 0.5, 0.2
 # Of the whole image, where minutes are few: tried one after the other until there are epochs enough.
 FEW_MINUTES_SIDES_PX = (96, 64)
@@ -91,7 +91,7 @@ class Order:
             batch=either(self.batch, BATCH, PHOTO_BATCH),
             learning_rate=either(self.learning_rate, LEARNING_RATE, PHOTO_LEARNING_RATE),
             imitate=PHOTO_IMITATE if photos else 0.0,
-            way_back=PHOTO_WAY_BACK if photos else 0.0,
+            stands=photos,
             bfloat16=self.device == "cuda",
             seed=self.seed,
             augmentation=Augmentation(
@@ -136,7 +136,7 @@ def _chosen(minutes: float, setup: Setup, spent_s: float) -> Chosen:
         data=setup.data,
         recipe=setup.recipe,
         per_class=setup.per_class,
-        alone=SHARES["full"],
+        alone=(STANDING_SHARES if setup.recipe.stands else SHARES)["full"],
         processes=setup.processes,
         device=setup.device,
         published=setup.backbone is not None,

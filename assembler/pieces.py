@@ -11,6 +11,7 @@ from assembler.utility import PORTFOLIO
 TRAINING = {
     "average": "the weights' moving average",
     "settling": "BatchNorms of published weights, rewritten for the images",
+    "way-back": "fine-tuned weights that go part of the way back to published ones",
     "probe": "a head fitted to published weights before training",
     "teacher": "distillation from the full net",
     "ladder": "one order that sub-networks grow in, instead of random shapes",

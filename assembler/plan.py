@@ -70,7 +70,8 @@ def make_plan(architecture: Architecture, seed: int, share: float = 1.0) -> Plan
         share: how many nets there are, as a share of the usual number.
     """
     draw = np.random.default_rng(seed)
-    most, fitted, tried = (max(3, round(share * n)) for n in (MOST_COUNTS, FITTED_NETS, TRIED_NETS))
+    most = max(2, round(share * MOST_COUNTS))
+    fitted, tried = (max(3, round(share * number)) for number in (FITTED_NETS, TRIED_NETS))
     counts = tuple(_measured_counts(block.modules, most) for block in architecture.blocks)
     ends = (tuple(0 for _ in architecture.blocks), full_gates(architecture).counts)
     drawn = dict.fromkeys(random_counts(architecture, draw) for _ in range(DRAWS))

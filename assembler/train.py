@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import distributed, multiprocessing
+from torch.nn import functional as F
 
 from assembler.affinity import affinity_from, class_saliency
 from assembler.device import Profile
@@ -37,7 +38,7 @@ from supernet.card import Architecture
 from supernet.data import DataSet, Split
 from supernet.elastic import elastic_sampler
 from supernet.errors import RunUnusable
-from supernet.evaluate import accuracy_of, as_batch
+from supernet.evaluate import accuracy_of, as_batch, logits_of
 from supernet.gates import full_gates, prefix_gates
 from supernet.layers import Statistics
 from supernet.model import Supernet
@@ -48,9 +49,13 @@ STATE_FILE = "run.pt"
 LOG_FILE = "log.jsonl"
 MEETING_FILE = "processes"
 SHARES = {"full": 0.22, "elastic": 0.10, "joint": 0.53, "settle": 0.15}
+# Where the full net stands once it has been trained alone, that takes longer.
+STANDING_SHARES = {"full": 0.4, "elastic": 0.08, "joint": 0.4, "settle": 0.12}
 ASSEMBLER_RATE = 1e-3
 # To fit BatchNorms of published weights to.
 SETTLING_IMAGES = 256
+# How far a fine-tuned net may go back to where it started, and how many images decide.
+WAYS_BACK, MOST_COMPARED_ON = (0.0, 0.25, 0.5, 0.75), 1000
 # What blocks see of so many photographs is kept in memory while their ladder is found.
 MOST_PRUNED_ON = 256
 # Of every class, to find the classes that the full net confuses.
@@ -127,10 +132,15 @@ class Trained:
     seconds: float
 
 
-def phase_ends(total: int) -> dict[str, int]:
-    """Return the first step after each phase."""
+def phase_ends(total: int, *, stands: bool = False) -> dict[str, int]:
+    """Return the first step after each phase.
+
+    Args:
+        total: steps of the whole run.
+        stands: see ``Recipe``.
+    """
     ends, share = {}, 0.0
-    for name, part in SHARES.items():
+    for name, part in (STANDING_SHARES if stands else SHARES).items():
         share += part
         ends[name] = min(total, round(share * total))
     return ends
@@ -205,7 +215,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
         _start_published(supernet, published, setup, rank)
         run.start_from(supernet)
     profile = nominal_profile(setup.architecture)
-    ends = phase_ends(steps_of(setup.recipe, len(setup.data.train)))
+    ends = phase_ends(steps_of(setup.recipe, len(setup.data.train)), stands=setup.recipe.stands)
 
     def choosing(learning: bool) -> Sampler:
         if "ladder" in without:
@@ -222,7 +232,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
 
     yield from _phase(setup, run, "full", lambda draw, progress: [], rank, fingerprint)
     if run.step == ends["full"]:
-        run.go_back()
+        _go_back(run, setup)
         _find_neighbours(run, setup, assembler)
     closeness = None if "clusters" in without else assembler.closeness.numpy()
     random = elastic_sampler(setup.architecture, classes, closeness)
@@ -259,6 +269,22 @@ def _start_published(supernet: Supernet, published: Statistics, setup: Setup, ra
         settle(supernet, published, as_batch(some.images, supernet.mean.device))
     if "probe" not in setup.without:
         start_head(supernet, train, rank=rank, world=setup.processes)
+
+
+def _go_back(run: Run, setup: Setup) -> None:
+    """Go back from what the full net learned towards its published weights, as far as validation images like it."""
+    if run.teacher is None:
+        return
+    calibration = first(setup.data.train.balanced(SETTLING_IMAGES, setup.recipe.seed), SETTLING_IMAGES)
+    images = first(setup.data.val.balanced(MOST_COMPARED_ON, setup.recipe.seed), MOST_COMPARED_ON)
+    labels, dense = torch.from_numpy(images.labels), full_gates(setup.architecture)
+    ways = (0.0,) if "way-back" in setup.without else WAYS_BACK
+    nets = [run.part_way(share) for share in ways]
+    logits = [torch.from_numpy(logits_of(net, dense, calibration, images)) for net in nets]
+    losses = torch.tensor([float(F.cross_entropy(each, labels)) for each in logits])
+    if setup.processes > 1:
+        distributed.broadcast(losses, 0)
+    run.start_from(nets[int(losses.argmin())])
 
 
 def _find_neighbours(run: Run, setup: Setup, assembler: Assembler) -> None:
@@ -324,7 +350,7 @@ def _phase(
     """Train one phase to its end, saving and logging on the way; also saves when it is closed."""
     total = steps_of(run.recipe, len(setup.data.train))
     saved, losses = time.monotonic(), []
-    ends = phase_ends(total)
+    ends = phase_ends(total, stands=setup.recipe.stands)
     leg = None
     if run.teacher is not None:
         leg = (0, ends["full"]) if phase == "full" else (ends["full"], total)

@@ -43,10 +43,8 @@ class Recipe:
 
     ``average`` is the share that the moving average of the weights keeps a step, 0 takes the weights as they are;
     ``teach`` says whether the full net teaches the others, ``imitate`` how much it counts that their features are its
-    own, ``bfloat16`` whether convolutions compute in short floats, which pays on GPUs alone. ``way_back`` is how far,
-    after the full net has been trained alone, its weights go back to those that it started with; where it is not 0,
-    the net they make teaches from then on, and stands.
-    Source: weights between a published and a fine-tuned network (Wortsman et al., arXiv 2109.01903).
+    own, ``bfloat16`` whether convolutions compute in short floats, which pays on GPUs alone; ``stands`` whether the
+    full net, once it has been trained alone, teaches as it is then, while its weights learn on with the sub-networks'.
     """
 
     epochs: float = 60.0
@@ -58,7 +56,7 @@ class Recipe:
     average: float = 0.999
     teach: bool = True
     imitate: float = 0.0
-    way_back: float = 0.0
+    stands: bool = False
     bfloat16: bool = False
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -89,7 +87,7 @@ class Run:
         self.recipe = recipe
         self.step = 0
         self.seconds = 0.0
-        self.teacher: Supernet | None = copy.deepcopy(supernet) if recipe.way_back else None
+        self.teacher: Supernet | None = copy.deepcopy(supernet) if recipe.stands else None
         self.companions: dict[str, nn.Module | torch.optim.Optimizer] = {}
         if self.teacher is not None:
             self.companions["teacher"] = self.teacher
@@ -116,13 +114,17 @@ class Run:
         self.optimizer.state.clear()
 
     @torch.no_grad()
-    def go_back(self) -> None:
-        """Go back a part of the way to the weights of the start, which the teacher still has, with all it holds."""
-        if self.teacher is None:
-            return
-        for end, begin in zip(self.average.parameters(), self.teacher.parameters(), strict=True):
-            begin.lerp_(end, 1 - self.recipe.way_back)
-        self.start_from(self.teacher)
+    def part_way(self, share: float) -> Supernet:
+        """Return the net a share of the way from the trained weights back to those of the start, 0..1.
+
+        The teacher has the weights of the start until ``start_from`` gives it others.
+        Source: robust fine-tuning (Wortsman et al., arXiv 2109.01903).
+        """
+        assert self.teacher is not None
+        found = copy.deepcopy(self.average)
+        for mine, begin in zip(found.parameters(), self.teacher.parameters(), strict=True):
+            mine.lerp_(begin, share)
+        return found
 
     def save(self, path: Path, fingerprint: str = "") -> None:
         """Write the whole state; a reader sees the old file or the new one, never half of one.

@@ -13,7 +13,7 @@ from assembler.pieces import TRAINING
 from assembler.probe import start_head
 from assembler.propose import Estimator
 from assembler.publish import Publication, publish
-from assembler.train import SHARES, STATE_FILE, Progress, Setup, Trained, phase_ends, train
+from assembler.train import SHARES, STANDING_SHARES, STATE_FILE, Progress, Setup, Trained, phase_ends, train
 from supernet.augment import Augmentation
 from supernet.backbones import LITE0, grow, settle
 from supernet.card import DataSource, load_card
@@ -43,6 +43,8 @@ def test_phases_follow_each_other_to_the_last_step() -> None:
     assert sorted(ends.values()) == list(ends.values())
     assert ends["settle"] == 1000
     assert sum(SHARES.values()) == pytest.approx(1.0)
+    assert sum(STANDING_SHARES.values()) == pytest.approx(1.0)
+    assert phase_ends(1000, stands=True)["full"] > ends["full"]
 
 
 def test_a_run_ends_in_a_checkpoint_that_can_be_asked(tmp_path: Path) -> None:
@@ -125,8 +127,8 @@ def test_every_piece_of_training_can_be_left_out(tmp_path: Path, short: Trained,
         assert float(mine["saliency"].abs().max()) == 0.0 < float(theirs["saliency"].abs().max())
     if piece in ("learning", "ladder"):
         assert float(mine["shift"].abs().max()) == 0.0 < float(theirs["shift"].abs().max())
-    # Without published weights there is nothing to settle or to probe.
-    if piece not in ("learning", "probe", "settling"):
+    # Without published weights there is nothing to settle, to probe or to go back to.
+    if piece not in ("learning", "probe", "settling", "way-back"):
         assert not torch.equal(trained.supernet.head.weight, short.supernet.head.weight)
 
 
@@ -157,3 +159,24 @@ def test_a_run_from_a_published_network_starts_with_its_weights_and_a_head_for_t
         off = float((state[name] - value).norm() / value.norm().clamp(min=1e-3))
         assert off < (2e-2 if name.startswith("head.") else 1e-3), (name, off)
     assert setup.fingerprint != replace(setup, backbone=None).fingerprint
+
+
+def test_a_run_whose_full_net_stands_goes_on_with_it_when_it_was_stopped(tmp_path: Path) -> None:
+    def setup(work: Path) -> Setup:
+        short = short_setup(work)
+        return replace(short, recipe=replace(short.recipe, epochs=4, stands=True))
+
+    steps = train(setup(tmp_path / "stopped"))
+    ends = phase_ends(20, stands=True)
+    for step in steps:
+        if isinstance(step, Progress) and step.step == ends["full"] + 2:
+            break
+    steps.close()
+    state = torch.load(tmp_path / "stopped" / STATE_FILE, weights_only=True)
+    assert not torch.equal(state["companions"]["teacher"]["stem.weight"], state["supernet"]["stem.weight"])
+    again = list(train(setup(tmp_path / "stopped")))[-1]
+    unbroken = list(train(setup(tmp_path / "unbroken")))[-1]
+    assert isinstance(again, Trained)
+    assert isinstance(unbroken, Trained)
+    for name, tensor in unbroken.supernet.state_dict().items():
+        assert torch.allclose(again.supernet.state_dict()[name], tensor, atol=1e-4), name

@@ -90,6 +90,50 @@ def test_sub_networks_that_imitate_come_nearer_to_the_full_nets_features() -> No
     assert off(1.0) < 0.7 * off(0.0)
 
 
+def standing() -> Run:
+    run = Run(small_supernet(), replace(RECIPE, stands=True, learning_rate=0.02))
+    for _ in train_steps(run, DATA, 10, 60, lambda draw, progress: [], leg=(0, 10)):
+        pass
+    return run
+
+
+def test_a_part_of_the_way_back_lies_between_what_was_learned_and_the_start() -> None:
+    run, start = standing(), small_supernet()
+    learned, half, back = run.part_way(0.0), run.part_way(0.5), run.part_way(1.0)
+    for a, b, c, d, e in zip(
+        *(net.parameters() for net in (run.average, learned, half, back, start)), strict=True
+    ):
+        assert torch.equal(a, b)
+        assert torch.allclose(c, (b + d) / 2, atol=1e-6)
+        assert torch.allclose(d, e, atol=1e-6)
+    assert not torch.equal(learned.stem.weight, back.stem.weight)
+
+
+def test_a_teacher_that_stands_stays_while_all_others_learn() -> None:
+    run = standing()
+    run.start_from(run.part_way(0.5))
+    assert run.teacher is not None
+    before = {name: tensor.clone() for name, tensor in run.teacher.state_dict().items()}
+    for mine in (run.supernet, run.average):
+        assert all(torch.equal(tensor, before[name]) for name, tensor in mine.state_dict().items())
+    for _ in train_steps(run, DATA, 40, 60, elastic_sampler(SMALL, len(CLASSES)), leg=(10, 60)):
+        pass
+    assert all(torch.equal(tensor, before[name]) for name, tensor in run.teacher.state_dict().items())
+    assert not torch.equal(run.supernet.stem.weight, before["stem.weight"])
+    assert not torch.equal(run.average.stem.weight, before["stem.weight"])
+
+
+def test_the_learning_rate_of_a_leg_is_its_own() -> None:
+    def rates(leg: tuple[int, int] | None) -> list[float]:
+        run, found = fresh(), []
+        for _ in train_steps(run, DATA, 12, 20, lambda draw, progress: [], leg=leg):
+            found.append(run.optimizer.param_groups[0]["lr"])
+        return found
+
+    assert min(rates(None)[1:]) > 0.4 * RECIPE.learning_rate
+    assert rates((0, 12))[-1] < 0.05 * RECIPE.learning_rate
+
+
 def test_processes_share_a_batch_without_overlap() -> None:
     parts = [batch_indices(RECIPE, 120, step=3, rank=rank, world=3) for rank in range(3)]
     whole = batch_indices(RECIPE, 120, step=3, rank=0, world=1)
