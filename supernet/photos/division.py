@@ -83,9 +83,10 @@ def shortcomings(samples: Iterable[Sample], classes: Sequence[str], splits: Sequ
 def divide(samples: Sequence[Sample], splits: Sequence[str], seed: int) -> tuple[list[Sample], list[Finding]]:
     """Return the samples with a split each, and what was decided.
 
-    Without given splits, 15 % of every class, at least 1 image, go to val and as many to test. With given ones, a class
-    without images in val gets 15 % of its training images there, at least 1. The draw depends on the seed and on the
-    class's own images only. Where there is no test split, none is made.
+    Without given splits, 15 % of every class, at least 1 image, go to val and as many to test; likewise where only
+    train is given. With given ones, a class without images in val gets 15 % of its training images there, at least 1.
+    What is chosen on val cannot be tested on it: where test alone is missing, the images of val are the test, and val
+    is drawn from train. The draw depends on the seed and on the class's own images only.
 
     Args:
         samples: without repeats, and without ``shortcomings``.
@@ -97,7 +98,15 @@ def divide(samples: Sequence[Sample], splits: Sequence[str], seed: int) -> tuple
         by_class[sample.class_name].append(sample)
     divided: list[Sample] = []
     findings: list[Finding] = []
-    if not splits:
+    if "test" not in splits and "val" in splits:
+        findings.append(Finding(Kind.DIVIDED, "test", "the images of val"))
+        for name, mine in by_class.items():
+            by_class[name] = [
+                replace(sample, split="test" if sample.split == "val" else sample.split) for sample in mine
+            ]
+        splits = ("train", "test")
+    if "test" not in splits:
+        splits = ()
         findings.append(
             Finding(Kind.DIVIDED, "val and test", "15 % of every class each, by a seeded shuffle")
         )
@@ -105,8 +114,6 @@ def divide(samples: Sequence[Sample], splits: Sequence[str], seed: int) -> tuple
         findings.append(
             Finding(Kind.DIVIDED, "val", "15 % of train's images of every class, by a seeded shuffle")
         )
-    if splits and "test" not in splits:
-        findings.append(Finding(Kind.DIVIDED, "test", "the images of val are used"))
     for name, mine in by_class.items():
         if not splits:
             divided += _moved(mine, ("val", "test"), seed)

@@ -79,13 +79,12 @@ class FolderReport:
     """What a folder or zip of images holds and what was left out.
 
     ``counts`` is split -> class -> images, under "" where images have no split yet; ``sides_px`` are the sides of
-    all usable images as they were stored; ``test_is_val`` says that there is no test split of its own.
+    all usable images as they were stored.
     """
 
     counts: dict[str, dict[str, int]]
     sides_px: tuple[int, ...]
     findings: tuple[Finding, ...]
-    test_is_val: bool = False
 
     @property
     def refused(self) -> bool:
@@ -116,7 +115,6 @@ class FolderReport:
         splits = [
             f"{split} {sum(self.counts[split].values())}" for split in SPLIT_ORDER if split in self.counts
         ]
-        splits += ["test is val"] if self.test_is_val else []
         per_split = f": {', '.join(splits)}" if splits else ""
         lines = [f"{len(of_class)} classes, {sum(of_class.values())} usable images{per_split}"]
         least, most = (

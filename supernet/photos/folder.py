@@ -110,21 +110,15 @@ def arranged(
     if not any(finding.kind.refuses for finding in found):
         samples, decided = divide(samples, splits, seed)
         found += decided
-    test_is_val = bool(splits) and "test" not in splits
     report = FolderReport(
         counts=_counts(samples, classes),
         sides_px=tuple(side for sample in samples for side in pictures[sample.number].sides_px),
         findings=in_order(found),
-        test_is_val=test_is_val,
     )
     if report.refused:
         raise DataInvalid(path, f"cannot be used as it is\n{report}")
-    stacked = {
-        split: _stacked(samples, split, classes, pictures)
-        for split in SPLIT_ORDER
-        if split != "test" or not test_is_val
-    }
-    return FolderImages(classes, {"test": stacked["val"], **stacked}, groups, report)
+    stacked = {split: _stacked(samples, split, classes, pictures) for split in SPLIT_ORDER}
+    return FolderImages(classes, stacked, groups, report)
 
 
 def _pictures(

@@ -92,14 +92,17 @@ def test_the_draw_depends_on_the_seed_and_not_on_other_classes() -> None:
     assert alone != sorted(alone, key=alone.index)
 
 
-def test_a_missing_val_is_drawn_out_of_train_and_a_missing_test_is_told() -> None:
+def test_a_missing_val_is_drawn_out_of_train_also_where_the_given_one_is_the_test() -> None:
     rows = many("train", "cat", 20) + many("test", "cat", 5)
     divided, findings = divide(samples_of(*rows), ("train", "test"), 0)
     assert Counter(one.split for one in divided) == {"train": 17, "val": 3, "test": 5}
     assert [one.split for one in divided[20:]] == ["test"] * 5
     assert [(found.kind, found.name) for found in findings] == [(Kind.DIVIDED, "val")]
-    _, findings = divide(samples_of(*many("train", "cat", 9), *many("val", "cat", 2)), ("train", "val"), 0)
-    assert [(found.kind, found.name) for found in findings] == [(Kind.DIVIDED, "test")]
+    rows = many("train", "cat", 20) + many("val", "cat", 5)
+    divided, findings = divide(samples_of(*rows), ("train", "val"), 0)
+    assert Counter(one.split for one in divided) == {"train": 17, "val": 3, "test": 5}
+    assert [one.split for one in divided[20:]] == ["test"] * 5
+    assert [(found.kind, found.name) for found in findings] == [(Kind.DIVIDED, "test"), (Kind.DIVIDED, "val")]
 
 
 def test_a_class_without_images_in_val_gets_some_of_train_moved() -> None:

@@ -7,12 +7,12 @@ from supernet.photos.findings import Finding, FolderReport, Kind, in_order, is_c
 
 def report(*findings: Finding) -> FolderReport:
     counts = {"train": {"cat": 30, "dog": 8}, "val": {"cat": 3, "dog": 2}}
-    return FolderReport(counts, (40, 30, 9, 90), in_order(findings), test_is_val=True)
+    return FolderReport(counts, (40, 30, 9, 90), in_order(findings))
 
 
 def test_figures_are_told() -> None:
     assert report().lines() == [
-        "2 classes, 43 usable images: train 38, val 5, test is val",
+        "2 classes, 43 usable images: train 38, val 5",
         "images a class: 10 (dog) to 33 (cat), 3.3 times as many",
         "sides of images: 9 px smallest, 30 median, 90 largest",
     ]

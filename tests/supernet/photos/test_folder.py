@@ -1,6 +1,7 @@
 """A folder or zip of photographs is read as a whole, and one report tells what was left out or why it is refused."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -109,10 +110,21 @@ def test_accents_are_one_class_however_they_are_written(tmp_path: Path) -> None:
 def test_without_val_some_of_train_is_taken_and_without_test_val_is_used(tmp_path: Path) -> None:
     classes_in(tmp_path / "train", cat=20, dog=10)
     found = read(tmp_path)
-    assert counts(found) == {"train": [17, 8], "val": [3, 2], "test": [3, 2]}
-    assert found.splits["test"] is found.splits["val"]
+    assert counts(found) == {"train": [14, 6], "val": [3, 2], "test": [3, 2]}
+    assert names(found, Kind.DIVIDED) == ["val and test"]
+    assert "train 20, val 5, test 5" in str(found.report)
+
+
+def test_what_is_kept_aside_as_val_alone_is_tested_on_and_not_chosen_by(tmp_path: Path) -> None:
+    split_pets(tmp_path)
+    own = read(tmp_path).splits["val"]
+    shutil.rmtree(tmp_path / "test")
+    found = read(tmp_path)
+    assert found.splits["test"][0].tobytes() == own[0].tobytes()
     assert names(found, Kind.DIVIDED) == ["test", "val"]
-    assert "train 25, val 5, test is val" in str(found.report)
+    of_val = {image.tobytes() for image in found.splits["val"][0]}
+    assert of_val
+    assert not of_val & {image.tobytes() for image in [*found.splits["test"][0], *found.splits["train"][0]]}
 
 
 def test_a_class_without_images_in_val_gets_some_of_train_in_its_place(tmp_path: Path) -> None:
@@ -132,7 +144,7 @@ def test_a_test_split_without_usable_images_counts_as_missing(tmp_path: Path) ->
     for file in (tmp_path / "test").rglob("*.png"):
         file.write_bytes(b"no image")
     found = read(tmp_path)
-    assert found.report.test_is_val
+    assert names(found, Kind.DIVIDED) == ["test", "val"]
     assert len(names(found, Kind.BROKEN)) == 6
 
 
