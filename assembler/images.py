@@ -68,3 +68,8 @@ def place_in_class(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def first(split: Split, count: int) -> Split:
     """Return the first images of a split."""
     return Split(split.images[:count], split.labels[:count])
+
+
+def joined(split: Split, more: Split) -> Split:
+    """Return the images of both, those of the first one first."""
+    return Split(np.concatenate([split.images, more.images]), np.concatenate([split.labels, more.labels]))

@@ -26,11 +26,11 @@ from supernet.train import Sample, Sampler
 # Budgets, from and to; each gives a sub-network a step.
 BUDGETS = ((0.005, 0.1), (0.05, 0.4), (0.02, 1.0))
 NOISE = (0.6, 0.1)
-# How often a sub-network follows the budget alone, how often one stays on the ladder, and how often one that does not
-# has any side of the image, not the ladder's.
+# How often a sub-network follows the budget alone, how often one stays on the ladder, and how often the image of one
+# that does not may be a side larger or smaller than on the ladder.
 GENERAL_SHARE = 0.5
 LADDER_SHARE = 0.5
-ANY_SIDE_SHARE = 0.5
+OTHER_SIDE_SHARE = 0.5
 
 
 def joint_sampler(
@@ -99,8 +99,8 @@ def _chosen(
         gates = on_ladder
     else:
         side = on_ladder.side
-        if architecture.sides and draw.uniform() < ANY_SIDE_SHARE:
-            side = any_side(draw, architecture, profile, budget)
+        if architecture.sides and draw.uniform() < OTHER_SIDE_SHARE:
+            side = side_near(draw, architecture, profile, budget, side)
         gates = choose(values, architecture, profile, budget, side)
     strengths = straight_through((base + weight * class_term)[0], gates, architecture) if learning else None
     return Sample(gates, task, strengths)
@@ -112,17 +112,26 @@ def allowed_ms(architecture: Architecture, profile: Profile, budget: float) -> f
     return least + budget * (profile.latency.predict_ms(full_gates(architecture).counts) - least)
 
 
-def any_side(
-    draw: np.random.Generator, architecture: Architecture, profile: Profile, budget: float
+def side_near(
+    draw: np.random.Generator, architecture: Architecture, profile: Profile, budget: float, side: int | None
 ) -> int | None:
-    """Return one of the sides at which a net without modules keeps to a budget, the smallest where there is none."""
+    """Return a side, the next larger one or the next smaller one, of those at which a net keeps to a budget.
+
+    Args:
+        draw: picks.
+        architecture: of the supernet.
+        profile: of the device.
+        budget: see ``allowed_ms``.
+        side: px, None for the whole image; it is returned where no net keeps to the budget.
+    """
     nothing, allowed = (0,) * len(architecture.blocks), allowed_ms(architecture, profile, budget)
+    place = architecture.every_side.index(side)
     within = [
-        side
-        for side in architecture.every_side
-        if profile.latency_at(side).predict_ms(nothing) < allowed * (1 + 1e-9)
+        near
+        for near in architecture.every_side[max(0, place - 1) : place + 2]
+        if profile.latency_at(near).predict_ms(nothing) < allowed * (1 + 1e-9)
     ]
-    return within[int(draw.integers(len(within)))] if within else architecture.every_side[-1]
+    return within[int(draw.integers(len(within)))] if within else side
 
 
 def ladder_within(

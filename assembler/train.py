@@ -24,7 +24,7 @@ from assembler.affinity import affinity_from, class_saliency
 from assembler.device import Profile
 from assembler.effort import Done, Effort
 from assembler.foretell import Foretold, foretell
-from assembler.images import first
+from assembler.images import first, joined
 from assembler.joint import GENERAL_SHARE, joint_sampler
 from assembler.ladder import find_ladder, prune_ladder, worth_of
 from assembler.model import Assembler
@@ -324,8 +324,11 @@ def _start_assembler(
             run.average, profile, calibration, images, rungs=effort.rungs, rank=rank, world=world
         )
     else:
-        # The images that the loss is taken on are those to normalise with.
-        images = first(some(setup.data.val, to_calibrate + to_try), MOST_PRUNED_ON)
+        # The images that the loss is taken on are those to normalise with. Where few are kept to validate, more that
+        # were trained on say better what a module is worth.
+        unseen = first(some(setup.data.val, to_calibrate + to_try), MOST_PRUNED_ON)
+        more = first(some(setup.data.train, MOST_PRUNED_ON), MOST_PRUNED_ON - len(unseen))
+        images = joined(unseen, more)
         searching = prune_ladder(run.average, profile, images, rungs=effort.rungs, rank=rank, world=world)
     ladder = yield from _watched("ladder", searching)
     differing = class_saliency(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from assembler.cost import cost_of
-from assembler.joint import allowed_ms, any_side, choose, joint_sampler, ladder_within, straight_through
+from assembler.joint import allowed_ms, choose, joint_sampler, ladder_within, side_near, straight_through
 from assembler.ladder import side_of, worth_of
 from assembler.model import Assembler
 from assembler.nominal import nominal_profile
@@ -102,9 +102,14 @@ def test_some_samples_have_a_side_that_the_ladder_has_not() -> None:
 @pytest.mark.parametrize("budget", [0.001, 0.05, 1.0])
 def test_a_side_is_taken_only_where_a_net_keeps_to_the_budget_at_it(budget: float) -> None:
     draw, allowed = np.random.default_rng(0), allowed_ms(SMALL, PROFILE, budget)
-    for _ in range(20):
-        side = any_side(draw, SMALL, PROFILE, budget)
-        assert PROFILE.latency_at(side).predict_ms((0, 0, 0)) <= allowed * (1 + 1e-6)
+    for side in SMALL.every_side:
+        near = {side_near(draw, SMALL, PROFILE, budget, side) for _ in range(20)}
+        for found in near - {side}:
+            assert PROFILE.latency_at(found).predict_ms((0, 0, 0)) <= allowed * (1 + 1e-6)
+        places = [SMALL.every_side.index(found) for found in near]
+        assert max(abs(place - SMALL.every_side.index(side)) for place in places) <= 1
+    if budget == 1.0:
+        assert {side_near(draw, SMALL, PROFILE, budget, None) for _ in range(20)} == set(SMALL.every_side[:2])
 
 
 def test_gradients_go_to_active_modules_and_sum_to_nothing() -> None:
