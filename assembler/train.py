@@ -326,8 +326,9 @@ def _start_assembler(
     else:
         # The images that the loss is taken on are those to normalise with. Where few are kept to validate, more that
         # were trained on say better what a module is worth.
-        unseen = first(some(setup.data.val, to_calibrate + to_try), MOST_PRUNED_ON)
-        more = first(some(setup.data.train, MOST_PRUNED_ON), MOST_PRUNED_ON - len(unseen))
+        count = min(MOST_PRUNED_ON, to_calibrate + to_try)
+        unseen = first(some(setup.data.val, count), count)
+        more = first(some(setup.data.train, count), count - len(unseen))
         images = joined(unseen, more)
         searching = prune_ladder(run.average, profile, images, rungs=effort.rungs, rank=rank, world=world)
     ladder = yield from _watched("ladder", searching)
