@@ -15,12 +15,12 @@ from assembler.estimate import missed_when_measured, needed_limits, too_inaccura
 from assembler.images import TaskImages, task_images
 from assembler.manifest import manifest_of, metadata_of
 from assembler.measure import ModelMeasurement, measure_model
-from assembler.propose import Estimator, Proposal, caps_of, least_cost, propose
+from assembler.propose import Estimator, Proposal, affordable, caps_of, least_cost, propose
 from assembler.refine import refine
 from assembler.scenario import Limits, OnInfeasible, Scenario
 from assembler.search import Caps
 from assembler.subnet import Subnet
-from assembler.timing import MEASURED, RESERVE, RETRIES, fits, hopeful, in_time, tightened
+from assembler.timing import MEASURED, RESERVE, RETRIES, Timed, fits, hopeful, tightened
 from assembler.verify import verify
 from supernet.augment import Augmentation
 from supernet.card import Card
@@ -44,12 +44,12 @@ def assemble(
 ) -> Iterator[Phase | Assembly]:
     """Yield every Phase as it begins, then the Assembly.
 
-    Shapes are chosen as if the profile foretold their latency without error, and timed before anything is cut out
-    (latency does not depend on weights): a model may use its limit up, and what is too slow never costs more than
-    its timing. The finished file is measured in any case; one that turns out slower or larger in memory than
-    allowed is cut again under tighter limits. Both happen up to three times. Where the scenario wants no
-    verification, the first proposal is cut out as it is foretold. Where it wants it refined, the finished model is
-    trained further and delivered so only if that is better.
+    Shapes are chosen as if the profile foretold their latency without error, and timed before a model is finished
+    (latency does not depend on weights): a model may use its limit up, and what is too slow costs little. The finished
+    file is measured in any case; one that turns out slower or larger in memory than allowed is cut again under tighter
+    limits. Both happen up to three times. Where the scenario wants no verification, the first proposal is cut out as
+    it is foretold. Where it wants it refined, the finished model is trained further and delivered so only if that is
+    better.
 
     Args:
         scenario: resolved: its classes are in the checkpoint's vocabulary.
@@ -73,17 +73,13 @@ def assemble(
         yield from _unverified(scenario, checkpoint, estimator, profile, None if diagnosis is None else caps)
         return
     caps = hopeful(caps, profile)
-    proposals, caps = in_time(scenario, estimator, profile, caps)
-    images = images_for(scenario, checkpoint)
+    proposals = affordable(propose(scenario, estimator, profile, caps), card.architecture)
+    images, timed = images_for(scenario, checkpoint), Timed(scenario, card, profile)
     kept: tuple[Assembly, Gates] | None = None
     for attempt in range(RETRIES + 1):
         yield Phase("calibrating")
-        best, proposal = _best(
-            proposals,
-            checkpoint.supernet,
-            images,
-            scenario.limits.accuracy_min or 0.0,
-            refit=estimator.pieces.refit,
+        best, proposal, caps = _in_time(
+            proposals, caps, scenario, checkpoint, estimator, profile, images, timed
         )
         yield Phase("compiling")
         content = _compiled(best.subnet, scenario, card)
@@ -100,7 +96,7 @@ def assemble(
         if kept is None and assembly.limits_met:
             kept = assembly, best.gates
         caps = tightened(caps, scenario.limits, measurement)
-        proposals, caps = in_time(scenario, estimator, profile, caps)
+        proposals = affordable(propose(scenario, estimator, profile, caps), card.architecture)
         if not proposals:
             break
     gates = best.gates
@@ -165,23 +161,76 @@ def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:
     )
 
 
+def _in_time(
+    proposals: tuple[Proposal, ...],
+    caps: Caps,
+    scenario: Scenario,
+    checkpoint: Checkpoint,
+    estimator: Estimator,
+    profile: Profile,
+    images: TaskImages,
+    timed: Timed,
+) -> tuple[Candidate, Proposal, Caps]:
+    """Return the best of the proposals that keep to the limits as timed, finished, and the caps that gave it.
+
+    Where none does, caps are tightened until one does, nothing is left or the tries end; then the best one is returned,
+    late as it is.
+
+    Args:
+        proposals: that ``caps`` gave.
+        caps: that the search keeps to.
+        scenario: as ``assemble`` takes it, like all that is not named here.
+        checkpoint: likewise.
+        estimator: likewise.
+        profile: likewise.
+        images: of the scenario's task.
+        timed: what shapes take.
+    """
+    supernet, refit = checkpoint.supernet, estimator.pieces.refit
+    floor = scenario.limits.accuracy_min or 0.0
+    for _ in range(RETRIES):
+        found = _best(proposals, supernet, images, floor, timed, refit=refit)
+        if found is not None:
+            return (*found, caps)
+        tighter = timed.tightened(caps, (proposal.gates for proposal in proposals))
+        fewer = affordable(propose(scenario, estimator, profile, tighter), estimator.card.architecture)
+        if not fewer:
+            break
+        proposals, caps = fewer, tighter
+    late = _best(proposals, supernet, images, floor, None, refit=refit)
+    assert late is not None
+    return (*late, caps)
+
+
 def _best(
-    proposals: tuple[Proposal, ...], supernet: Supernet, images: TaskImages, floor: float, *, refit: bool
-) -> tuple[Candidate, Proposal]:
-    """Cut every proposal out, choose by a few validation images, and finish the one chosen.
+    proposals: tuple[Proposal, ...],
+    supernet: Supernet,
+    images: TaskImages,
+    floor: float,
+    timed: Timed | None,
+    *,
+    refit: bool,
+) -> tuple[Candidate, Proposal] | None:
+    """Cut every proposal out, choose by a few validation images one that is in time, and finish it.
 
     Those that follow the budget alone are preferred, see ``preferred``. Where the one chosen misses the accuracy
-    floor the others are finished too, and the most accurate is returned.
+    floor the others are finished too, and the most accurate is returned. ``timed`` says which are in time, and None is
+    returned where none is; without it all are.
     """
+    shapes = {(proposal.gates.counts, proposal.gates.side) for proposal in proposals}
+    if timed is not None and len(shapes) == 1 and not timed.keeps(proposals[0].gates):
+        return None
     with ThreadPoolExecutor(cores()) as pool:
         cuts = list(pool.map(lambda proposal: cut(proposal.gates, supernet, images), proposals))
     finished: list[tuple[Candidate, Proposal]] = []
     for place in preferred(cuts):
+        if timed is not None and not timed.keeps(proposals[place].gates):
+            continue
         found = finish(cuts[place], supernet.architecture, images, refit=refit, score=floor > 0)
         finished.append((found, proposals[place]))
         if (found.accuracy or 0.0) >= floor:
             return finished[-1]
-    return max(finished, key=lambda pair: pair[0].accuracy or 0.0)
+    return max(finished, key=lambda pair: pair[0].accuracy or 0.0) if finished else None
 
 
 def _compiled(subnet: Subnet, scenario: Scenario, card: Card) -> bytes:

@@ -81,6 +81,7 @@ def measure_model(
     *,
     threads: int = 1,
     percentile: float = 50,
+    enough_ms: float = 0.0,
     timeout_s: float = MODEL_TIMEOUT_S,
     meter: Meter | None = None,
 ) -> ModelMeasurement:
@@ -96,6 +97,7 @@ def measure_model(
         image: its input.
         threads: that the runtime computes with.
         percentile: of the runs, 1..99.
+        enough_ms: the measurement may end as soon as the latency is known to be no more than this.
         timeout_s: after which the measurement is given up.
         meter: the process that measures; None takes one that all callers share.
 
@@ -107,7 +109,13 @@ def measure_model(
             path = Path(folder) / "model.onnx"
             path.write_bytes(content)
             return measure_model(
-                path, image, threads=threads, percentile=percentile, timeout_s=timeout_s, meter=meter
+                path,
+                image,
+                threads=threads,
+                percentile=percentile,
+                enough_ms=enough_ms,
+                timeout_s=timeout_s,
+                meter=meter,
             )
     request = {
         "do": "model",
@@ -115,6 +123,7 @@ def measure_model(
         "shape": [image.channels, image.height, image.width],
         "threads": threads,
         "percentile": percentile,
+        "enough_ms": enough_ms,
     }
     *_, last = (meter or _shared).ask(request, timeout_s=timeout_s)
     return ModelMeasurement(**last["result"])

@@ -24,7 +24,7 @@ from supernet.gates import Gates, full_gates
 from supernet.task import Task
 
 # Fewer networks are compared where they are large.
-FEWEST_COMPARED, COMPARED_MACS = 2, 1.5e8
+FEWEST_COMPARED, COMPARED_MACS = 3, 1.5e8
 # Networks of more than this share of the dense net's cost have nearly the same modules for every task.
 HARDLY_ANY_CHOICE = 0.5
 
@@ -177,7 +177,7 @@ def propose(
 
 
 def affordable(proposals: tuple[Proposal, ...], architecture: Architecture) -> tuple[Proposal, ...]:
-    """Return as many of the proposals, the first ones, as can be timed, cut out and compared in a short time."""
+    """Return as many of the proposals, the first ones, as can be cut out and compared in a short time."""
     if not proposals:
         return ()
     gates = proposals[0].gates

@@ -1,24 +1,27 @@
-"""Timing: which proposals keep to the limits as they run here, before anything is cut out.
+"""Timing: which networks keep to the limits as they run here, before they are finished.
 
-Latency does not depend on weights: nets of the proposed shapes are run with random ones.
+Latency does not depend on weights: networks of their shapes are run with random ones.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.measure import ModelMeasurement, measure_model
-from assembler.propose import Estimator, Proposal, affordable, propose
 from assembler.scenario import Limits, Scenario
 from assembler.search import Caps
 from assembler.subnet import random_subnet
 from supernet.card import Card
+from supernet.gates import Gates
 
 RETRIES = 3
 # A figure measured again may be a little higher: models are cut for a little less than the limit, and one that
 # only just keeps to it is taken when nothing better was found.
 RESERVE = 0.985
 MEASURED = ("latency_ms", "memory_mb")
+# What is measured may take so much of its limit.
+ALLOWED = (1 + RESERVE) / 2
 # How often a shape that misses its limit is timed.
 TIMINGS = 2
 
@@ -33,58 +36,49 @@ def hopeful(caps: Caps, profile: Profile) -> Caps:
     return replace(caps, latency_ms=caps.latency_ms * (1 + profile.latency.margin))
 
 
-def in_time(
-    scenario: Scenario, estimator: Estimator, profile: Profile, caps: Caps
-) -> tuple[tuple[Proposal, ...], Caps]:
-    """Return the affordable proposals that keep to the limit on latency as timed, and the caps that gave them.
+class Timed:
+    """What networks of some shapes take here, each timed with random weights when it is first asked for."""
 
-    Where none does, caps are tightened until one does or the tries end; the last proposals are returned then,
-    and none where the caps leave nothing.
-    """
-    architecture = estimator.card.architecture
-    proposals = affordable(propose(scenario, estimator, profile, caps), architecture)
-    if scenario.limits.latency_ms is None or not proposals:
-        return proposals, caps
-    for _ in range(RETRIES):
-        timed = _timed(proposals, scenario, estimator.card, profile)
-        if in_time := tuple(p for p in proposals if fits(scenario.limits, timed[_shape(p)])):
-            return in_time, caps
-        quickest = min(timed.values(), key=lambda measurement: measurement.latency_ms)
-        tighter = tightened(caps, scenario.limits, quickest)
-        if not (found := affordable(propose(scenario, estimator, profile, tighter), architecture)):
-            break
-        proposals, caps = found, tighter
-    return proposals, caps
+    def __init__(self, scenario: Scenario, card: Card, profile: Profile) -> None:
+        self._scenario, self._card, self._profile = scenario, card, profile
+        self._found: dict[Shape, ModelMeasurement] = {}
 
+    def keeps(self, gates: Gates) -> bool:
+        """Return whether a network's shape keeps to the limits; without a limit on latency, nothing is timed.
 
-def _timed(
-    proposals: tuple[Proposal, ...], scenario: Scenario, card: Card, profile: Profile
-) -> dict[Shape, ModelMeasurement]:
-    """Run nets of the proposals' shapes with random weights; return what each shape took.
+        One that misses its limit though it was foretold to keep it is run again: other programs only ever add time.
+        """
+        limits, shape = self._scenario.limits, (gates.counts, gates.side)
+        if limits.latency_ms is None:
+            return True
+        if shape not in self._found:
+            content = self._content(gates)
+            tries = [self._time(content)]
+            while len(tries) < TIMINGS and not fits(limits, tries[-1]):
+                tries.append(self._time(content))
+            self._found[shape] = min(tries, key=lambda took: took.latency_ms)
+        return fits(limits, self._found[shape])
 
-    One that misses its limit though it was foretold to keep it is run again: other programs only ever add time.
-    """
-    image, limits = card.architecture.input, scenario.limits
-    outputs = card.outputs(scenario.task)
-    found: dict[Shape, ModelMeasurement] = {}
-    for shape in {_shape(proposal) for proposal in proposals}:
-        counts, side = shape
-        content = build(
-            random_subnet(card.architecture.at(side), counts, len(outputs.rows), of=outputs.merged), image
+    def tightened(self, caps: Caps, found: Iterable[Gates]) -> Caps:
+        """Lower caps by as much as the quickest of some networks, all timed, misses its limits."""
+        timed = [self._found[gates.counts, gates.side] for gates in found]
+        return tightened(caps, self._scenario.limits, min(timed, key=lambda took: took.latency_ms))
+
+    def _content(self, gates: Gates) -> bytes:
+        outputs = self._card.outputs(self._scenario.task)
+        architecture = self._card.architecture.at(gates.side)
+        subnet = random_subnet(architecture, gates.counts, len(outputs.rows), of=outputs.merged)
+        return build(subnet, self._card.architecture.input)
+
+    def _time(self, content: bytes) -> ModelMeasurement:
+        limits = self._scenario.limits
+        return measure_model(
+            content,
+            self._card.architecture.input,
+            threads=self._profile.threads,
+            percentile=limits.latency_percentile,
+            enough_ms=(limits.latency_ms or 0.0) * ALLOWED,
         )
-        for _ in range(TIMINGS):
-            took = measure_model(
-                content, image, threads=profile.threads, percentile=limits.latency_percentile
-            )
-            if shape not in found or took.latency_ms < found[shape].latency_ms:
-                found[shape] = took
-            if fits(limits, took):
-                break
-    return found
-
-
-def _shape(proposal: Proposal) -> Shape:
-    return proposal.gates.counts, proposal.gates.side
 
 
 def fits(limits: Limits, measurement: ModelMeasurement) -> bool:
@@ -102,9 +96,8 @@ def tightened(caps: Caps, limits: Limits, measurement: ModelMeasurement) -> Caps
 
 
 def _missed(limits: Limits, measurement: ModelMeasurement) -> list[str]:
-    allowed = (1 + RESERVE) / 2
     return [
         name
         for name, limit in limits.requested.items()
-        if name in MEASURED and getattr(measurement, name) > limit * allowed
+        if name in MEASURED and getattr(measurement, name) > limit * ALLOWED
     ]
