@@ -40,6 +40,8 @@ SUBNETS = 3
 # A model of the predictor sees a share of the images kept to fit and to score on, beside those to normalise with, and
 # some time passes to write it down and to fit its head.
 TASK_SHARE, MOST_OF_A_TASK, MODEL_S = 0.5, 550, 0.15
+# A net part of the way back to published weights is looked at on some images, and so many of them are compared.
+WAYS, MOST_OF_A_WAY, VALIDATION_SHARE = 4, 1000, 0.2
 STEPS_AN_EPOCH = 10
 SMALLEST_BATCH, BATCH_MULTIPLE = 32, 16
 TIMED_STEPS, LOOKED_AT = 2, 64
@@ -116,7 +118,8 @@ def choose(
         alone: share of the steps in which the dense net trains alone.
         processes: how many share the work.
         device: torch's, that the run computes on.
-        published: whether it starts with published weights: a head is fitted first, its ladder is pruned.
+        published: whether it starts with published weights: a head is fitted first, its weights may go back, its
+            ladder is pruned.
         spent_s: seconds of the time allowed that are over.
     """
     # As the run itself does, or its pace would be another.
@@ -204,7 +207,8 @@ def within(
         batch: images of a step, over all processes.
         alone: share of the steps in which the dense net trains alone.
         processes: how many share the work.
-        published: whether it starts with published weights: a head is fitted first, its ladder is pruned.
+        published: whether it starts with published weights: a head is fitted first, its weights may go back, its
+            ladder is pruned.
     """
     look = pace.look_s * (CROWDED if processes > 1 else 1.0) / processes
     tries = look * (PRUNED_COST if published else TRY_COST) * (blocks + 1)
@@ -232,7 +236,9 @@ def within(
     )
     used = tries * effort.rungs * sum(effort.ladder_images)
     used += (normalising + network * effort.saliency_images) * effort.networks + model * effort.pairs
-    used += ALWAYS_S + (look * images if published else 0.0)
+    used += ALWAYS_S
+    if published:
+        used += look * (images + WAYS * (CALIBRATION_IMAGES + min(MOST_OF_A_WAY, images * VALIDATION_SHARE)))
     step = alone * pace.full_step_s + (1 - alone) * pace.sandwich_step_s
     left = seconds * (1 - RESERVE) - used
     steps = left / (step * (CROWDED if processes > 1 else 1.0))

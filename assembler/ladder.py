@@ -94,7 +94,7 @@ def find_ladder(
             if count < most[index]
         }
         tries = _moves(here, added, larger[:1])
-        losses = _shared([partial(loss_of, gates) for gates in tries], rank, world)
+        losses = shared_losses([partial(loss_of, gates) for gates in tries], rank, world)
         costs = [_latency(gates, profile) - _latency(here, profile) for gates in tries]
         best = _steepest([loss - each for each in losses], costs)
         if best < len(added):
@@ -165,7 +165,7 @@ def prune_ladder(
             partial(loss_of, gates, block, seen[block]) for block, gates in zip(given_up, tries, strict=False)
         ]
         work += [partial(loss_of_smaller, gates) for gates in tries[len(given_up) :]]
-        losses = _shared(work, rank, world)
+        losses = shared_losses(work, rank, world)
         saved = [max(_latency(here, profile) - _latency(gates, profile), 1e-9) for gates in tries]
         best = int(np.argmin([(each - loss) / ms for each, ms in zip(losses, saved, strict=True)]))
         here, loss = tries[best], losses[best]
@@ -195,7 +195,7 @@ def _moves(here: Gates, changes: Mapping[int, int], sides: Sequence[int | None])
     return changed + [replace(here, side=side) for side in sides]
 
 
-def _shared(losses: Sequence[Callable[[], float]], rank: int, world: int) -> list[float]:
+def shared_losses(losses: Sequence[Callable[[], float]], rank: int, world: int) -> list[float]:
     """Return the losses of all tries, of which every process computes its share."""
     found = torch.zeros(len(losses), dtype=torch.float64)
     for place in range(rank, len(losses), world):

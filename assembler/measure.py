@@ -48,7 +48,7 @@ TRIES = 2
 SLOWER, MORE_TRIES = 1.02, 3
 # Of the usual number of nets, for the whole image and for each side that it is shrunk to. Modules of inverted blocks
 # are wide and each takes as long as the next, so that fewer counts of them say as much; their nets load slowly.
-SHARES = {BlockKind.FUSED: (1.0, 0.5), BlockKind.INVERTED: (0.45, 0.2)}
+NETS_SHARES = {BlockKind.FUSED: (1.0, 0.5), BlockKind.INVERTED: (0.45, 0.2)}
 # How a profile's time is shared out, in percent: building nets, timing them in turns, trying the others.
 BUILD, TURNS, TRIALS = 6, 64, 30
 
@@ -170,7 +170,7 @@ def measure_device(card: Card, device: Device = LOCAL, *, seed: int = 0) -> Iter
     """
     start, architecture = time.monotonic(), card.architecture
     sides = architecture.every_side
-    whole, shrunk = SHARES[architecture.blocks[0].kind]
+    whole, shrunk = NETS_SHARES[architecture.blocks[0].kind]
     plans = [make_plan(architecture.at(side), seed, shrunk if side else whole) for side in sides]
     sized = list(zip(sides, plans, strict=True))
     nets = [(side, counts) for side, plan in sized for counts in plan.nets]

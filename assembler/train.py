@@ -12,6 +12,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ from assembler.effort import Done, Effort
 from assembler.foretell import Foretold, foretell
 from assembler.images import first, joined
 from assembler.joint import GENERAL_SHARE, joint_sampler
-from assembler.ladder import find_ladder, prune_ladder, worth_of
+from assembler.ladder import find_ladder, prune_ladder, shared_losses, worth_of
 from assembler.model import Assembler
 from assembler.neighbours import neighbours
 from assembler.nominal import nominal_profile
@@ -132,6 +133,11 @@ class Trained:
     seconds: float
 
 
+def phase_shares(*, stands: bool) -> dict[str, float]:
+    """Return the share of the steps that each phase has; ``stands`` is the recipe's."""
+    return STANDING_SHARES if stands else SHARES
+
+
 def phase_ends(total: int, *, stands: bool = False) -> dict[str, int]:
     """Return the first step after each phase.
 
@@ -140,7 +146,7 @@ def phase_ends(total: int, *, stands: bool = False) -> dict[str, int]:
         stands: see ``Recipe``.
     """
     ends, share = {}, 0.0
-    for name, part in (STANDING_SHARES if stands else SHARES).items():
+    for name, part in phase_shares(stands=stands).items():
         share += part
         ends[name] = min(total, round(share * total))
     return ends
@@ -232,7 +238,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
 
     yield from _phase(setup, run, "full", lambda draw, progress: [], rank, fingerprint)
     if run.step == ends["full"]:
-        _go_back(run, setup)
+        _go_back(run, setup, rank)
         _find_neighbours(run, setup, assembler)
     closeness = None if "clusters" in without else assembler.closeness.numpy()
     random = elastic_sampler(setup.architecture, classes, closeness)
@@ -265,26 +271,32 @@ def _start_published(supernet: Supernet, published: Statistics, setup: Setup, ra
     """Fit published weights to the images: their BatchNorms, and a head for their features."""
     train, classes = setup.data.train, len(setup.data.classes)
     if "settling" not in setup.without:
-        some = first(train.balanced(max(1, SETTLING_IMAGES // classes), setup.recipe.seed), SETTLING_IMAGES)
+        some = _some(train, SETTLING_IMAGES, classes, setup.recipe.seed)
         settle(supernet, published, as_batch(some.images, supernet.mean.device))
     if "probe" not in setup.without:
         start_head(supernet, train, rank=rank, world=setup.processes)
 
 
-def _go_back(run: Run, setup: Setup) -> None:
+def _some(split: Split, count: int, classes: int, seed: int) -> Split:
+    """Return up to so many images, of every class as many."""
+    return first(split.balanced(max(1, count // classes), seed), count)
+
+
+def _go_back(run: Run, setup: Setup, rank: int) -> None:
     """Go back from what the full net learned towards its published weights, as far as validation images like it."""
     if run.teacher is None:
         return
-    calibration = first(setup.data.train.balanced(SETTLING_IMAGES, setup.recipe.seed), SETTLING_IMAGES)
-    images = first(setup.data.val.balanced(MOST_COMPARED_ON, setup.recipe.seed), MOST_COMPARED_ON)
-    labels, dense = torch.from_numpy(images.labels), full_gates(setup.architecture)
+    classes, seed, dense = len(setup.data.classes), setup.recipe.seed, full_gates(setup.architecture)
+    calibration = _some(setup.data.train, SETTLING_IMAGES, classes, seed)
+    images = _some(setup.data.val, MOST_COMPARED_ON, classes, seed)
+
+    def loss_at(way: float) -> float:
+        logits = torch.from_numpy(logits_of(run.part_way(way), dense, calibration, images))
+        return float(F.cross_entropy(logits, torch.from_numpy(images.labels)))
+
     ways = (0.0,) if "way-back" in setup.without else WAYS_BACK
-    nets = [run.part_way(share) for share in ways]
-    logits = [torch.from_numpy(logits_of(net, dense, calibration, images)) for net in nets]
-    losses = torch.tensor([float(F.cross_entropy(each, labels)) for each in logits])
-    if setup.processes > 1:
-        distributed.broadcast(losses, 0)
-    run.start_from(nets[int(losses.argmin())])
+    losses = shared_losses([partial(loss_at, way) for way in ways], rank, setup.processes)
+    run.start_from(run.part_way(ways[int(np.argmin(losses))]))
 
 
 def _find_neighbours(run: Run, setup: Setup, assembler: Assembler) -> None:
@@ -314,12 +326,11 @@ def _start_assembler(
     world, seed, classes = setup.processes, setup.recipe.seed, len(setup.data.classes)
     effort = setup.effort
     to_calibrate, to_try = effort.ladder_images
-
-    def some(split: Split, count: int) -> Split:
-        return split.balanced(max(1, count // classes), seed=seed + 1)
-
     if setup.backbone is None:
-        calibration, images = some(setup.data.train, to_calibrate), some(setup.data.val, to_try)
+        calibration, images = (
+            split.balanced(max(1, count // classes), seed=seed + 1)
+            for split, count in ((setup.data.train, to_calibrate), (setup.data.val, to_try))
+        )
         searching = find_ladder(
             run.average, profile, calibration, images, rungs=effort.rungs, rank=rank, world=world
         )
@@ -327,8 +338,8 @@ def _start_assembler(
         # The images that the loss is taken on are those to normalise with. Where few are kept to validate, more that
         # were trained on say better what a module is worth.
         count = min(MOST_PRUNED_ON, to_calibrate + to_try)
-        unseen = first(some(setup.data.val, count), count)
-        more = first(some(setup.data.train, count), count - len(unseen))
+        unseen = _some(setup.data.val, count, classes, seed + 1)
+        more = first(_some(setup.data.train, count, classes, seed + 1), count - len(unseen))
         images = joined(unseen, more)
         searching = prune_ladder(run.average, profile, images, rungs=effort.rungs, rank=rank, world=world)
     ladder = yield from _watched("ladder", searching)

@@ -1,7 +1,6 @@
 """The images that lie in a checkpoint, to calibrate and to validate on, as one numpy archive.
 
-Small images are kept as they are, photographs as WebP pictures: a tenth of the bytes, and the networks that are
-calibrated on them classify as well.
+Small images are kept as they are, photographs as WebP pictures, which take a tenth of the bytes.
 Legend: N images, C channels, H height, W width.
 """
 
@@ -18,7 +17,7 @@ from supernet.data import Split
 
 MOST_LOSSLESS_PX = 64
 QUALITY = 75
-SPLITS = ("calibration", "validation")
+PARTS = ("calibration", "validation")
 # What reading an archive that is no such archive may raise.
 UNREADABLE = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, UnidentifiedImageError)
 
@@ -34,7 +33,7 @@ def are_photographs(split: Split) -> bool:
 def images_bytes(calibration: Split, validation: Split) -> bytes:
     """Return both splits as one numpy archive; LZMA takes a sixth less than numpy's own compression."""
     members: Members = {}
-    for name, split in zip(SPLITS, (calibration, validation), strict=True):
+    for name, split in zip(PARTS, (calibration, validation), strict=True):
         members |= {f"{name}_{part}": array for part, array in _packed(split).items()}
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as archive:
@@ -57,7 +56,7 @@ def read_images(file: IO[bytes]) -> tuple[Split, Split]:
         _unpacked(
             {part.removeprefix(f"{name}_"): array for part, array in members.items() if part.startswith(name)}
         )
-        for name in SPLITS
+        for name in PARTS
     )
     return calibration, validation
 
