@@ -48,7 +48,8 @@ def measure_model(request: Message) -> Iterator[Message]:
     """Yield ``latency_ms`` and ``memory_mb`` of one model.
 
     Args:
-        request: ``path``, ``shape`` of the image, ``threads``, ``percentile`` 1..99, and ``enough_ms``.
+        request: ``path``, ``shape`` of the image, ``threads``, ``percentile`` 1..99, and ``enough_ms`` if the
+            measurement may end early.
     """
     image = picture(request["shape"])
     read_code()
@@ -56,7 +57,7 @@ def measure_model(request: Message) -> Iterator[Message]:
     session, feed = open_model(request["path"], request["threads"], image)
     for _ in range(WARM_UP_RUNS):
         session.run(None, feed)
-    latency = time_model(session, feed, request["percentile"], request["enough_ms"])
+    latency = time_model(session, feed, request["percentile"], request.get("enough_ms", 0.0))
     yield {"result": {"latency_ms": latency, "memory_mb": (resident_kb("VmHWM") - before) * 1024 / 1e6}}
 
 

@@ -68,6 +68,15 @@ def test_blocks_that_agree_are_enough_and_others_are_repeated_until_patience_end
     assert time.perf_counter() - start < 5
 
 
+def test_nothing_more_is_run_once_a_model_is_known_to_be_quick_enough() -> None:
+    whole, early, late = always(0.0004), always(0.0004), always(0.0004)
+    time_model(whole, {}, 50)
+    assert time_model(early, {}, 50, enough_ms=100.0) == pytest.approx(0.4, rel=0.5)
+    time_model(late, {}, 50, enough_ms=0.1)
+    assert early.runs < 0.7 * whole.runs
+    assert late.runs > early.runs
+
+
 def test_a_high_percentile_takes_more_runs() -> None:
     median, tail = always(0.0002), always(0.0002)
     time_model(median, {}, 50)
