@@ -40,13 +40,18 @@ class Statistics:
         """End a forward pass; from now on the Moments stand."""
         self.filled = True
 
-    def take(self, x: Tensor) -> Moments:
-        """Return the Moments of the next layer, measured on x (B x C x height x width) unless they stand."""
-        if not self.filled:
-            variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
-            self.moments.append(Moments(mean, variance))
-        self._next += 1
-        return self.moments[self._next - 1]
+    def normalise(self, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+        """BatchNorm of x (B x C x height x width) by the Moments of the next layer, measured on x unless they stand."""
+        if self.filled:
+            moments = self.moments[self._next]
+            self._next += 1
+            return F.batch_norm(x, moments.mean, moments.variance, weight, bias, training=False, eps=epsilon)
+        mean, variance = torch.zeros_like(weight), torch.zeros_like(weight)
+        y = F.batch_norm(x, mean, variance, weight, bias, training=True, momentum=1.0, eps=epsilon)
+        numbers = x.numel() // x.shape[1]
+        # What is kept is the variance of a sample of a larger whole; what is normalised with is the batch's own.
+        self.moments.append(Moments(mean, variance * ((numbers - 1) / numbers)))
+        return y
 
 
 def normalise(
@@ -55,8 +60,7 @@ def normalise(
     """BatchNorm of x (B x C x height x width): by its own batch, or by the given statistics."""
     if statistics is None:
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=epsilon)
-    moments = statistics.take(x)
-    return F.batch_norm(x, moments.mean, moments.variance, weight, bias, training=False, eps=epsilon)
+    return statistics.normalise(x, weight, bias, epsilon)
 
 
 @dataclass(frozen=True, slots=True)
