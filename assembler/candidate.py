@@ -3,6 +3,7 @@
 Legend: N images, F features, K outputs.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,7 @@ MOST_SCREENED, FEWEST_SCREENED, SCREEN_MACS = 300, 100, 1.5e9
 FEWEST_CALIBRATED, CALIBRATION_MACS = 64, 4.5e9
 # What is tried beside the plain choice must be better by so many standard errors.
 SURE = 1.5
-CHUNK = 125
+MOST_AT_ONCE = 125
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +141,13 @@ def features_session(subnet: Subnet, image: ImageInput) -> onnxruntime.Inference
 
 def run_all(session: onnxruntime.InferenceSession, images: npt.NDArray[np.uint8]) -> Array:
     """Return what a network says of images, N x its width, every core taking its share."""
+    parts = cores() * math.ceil(len(images) / (MOST_AT_ONCE * cores()))
 
-    def part(start: int) -> Array:
-        found: Array = session.run(None, {INPUT_NAME: images[start : start + CHUNK].astype(np.float32)})[0]
+    def run(part: npt.NDArray[np.uint8]) -> Array:
+        found: Array = session.run(None, {INPUT_NAME: part.astype(np.float32)})[0]
         return found
 
-    return np.concatenate(list(_pool().map(part, range(0, len(images), CHUNK))))
+    return np.concatenate(list(_pool().map(run, np.array_split(images, max(1, min(parts, len(images)))))))
 
 
 @lru_cache

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from assembler.candidate import Candidate, run_all
+from assembler.cost import macs
 from assembler.errors import VerificationFailed
 from assembler.session import single_threaded
 from supernet.data import Split
@@ -11,21 +12,24 @@ from supernet.evaluate import as_batch
 from supernet.model import Supernet
 
 TOLERANCE = 1e-4
-COMPARED_IMAGES = 64
+# Images that outputs are compared on: fewer where the network is large.
+MOST_COMPARED, FEWEST_COMPARED, COMPARED_MACS = 64, 16, 1.5e9
 
 
 @torch.no_grad()
 def verify(content: bytes, candidate: Candidate, supernet: Supernet, images: Split) -> float:
     """Compare a model file's outputs with PyTorch's on images; return its accuracy on all of them.
 
-    The outputs are compared on the first 64. PyTorch runs the supernet itself with the candidate's gates and
-    statistics, so that slicing, folding and compiling are all checked at once.
+    The outputs are compared on the first 64, of a large network on as few as 16. PyTorch runs the supernet itself with
+    the candidate's gates and statistics, so that slicing, folding and compiling are all checked at once.
 
     Raises:
         VerificationFailed: an output differs by more than 1e-4, or is not a number.
     """
     scores = run_all(single_threaded(content), images.images)
-    answer, few = scores[:COMPARED_IMAGES], images.images[:COMPARED_IMAGES]
+    work = macs(supernet.architecture.at(candidate.gates.side), candidate.gates.counts, scores.shape[1])
+    count = int(np.clip(COMPARED_MACS / work, FEWEST_COMPARED, MOST_COMPARED))
+    answer, few = scores[:count], images.images[:count]
     device = supernet.mean.device
     known = supernet.features(as_batch(few, device), candidate.gates, candidate.statistics)
     logits = torch.from_numpy(candidate.subnet.logits(known.cpu().numpy()))
