@@ -1,6 +1,7 @@
 """The builder of the worker process: loads torch, the checkpoints, and the profile of this machine."""
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +24,10 @@ from service.zoo import Member, shipped_zoo
 from supernet.checkpoint import Checkpoint, load_checkpoint
 from supernet.errors import SupernetError
 
+# What could not be measured for a supernet that came while the worker runs is tried again after so long.
+AGAIN_S = 30.0
+NOT_MEASURED = "the device could not be measured for the supernet; the worker's log says why"
+
 log = logging.getLogger(__name__)
 
 
@@ -33,34 +38,44 @@ class LocalBuilder:
         self._catalog = catalog
         self._settings = settings
         self._checkpoints: dict[str, Checkpoint] = {}
+        self._again_at = math.inf
 
     def load(self, *, strict: bool = True) -> None:
         """Load every checkpoint that is not yet, and measure this machine for it where that was not done.
 
         Args:
-            strict: whether one that cannot be used raises as ``load_builder`` says; else it is logged.
+            strict: whether one that cannot be loaded raises as ``load_builder`` says; else it is logged.
         """
         torch_device = _torch_device(self._settings.torch_device)
         before, self._checkpoints = self._checkpoints, {}
         for one in self._catalog.members:
             digest = one.card.digest
             try:
-                loaded = before.get(digest)
-                if loaded is None:
-                    loaded = load_checkpoint(one.folder, torch_device, self._settings.datasets)
-                for target in DEVICES:
-                    if target.measured_here:
-                        _measure(one, target, self._settings)
-                self._checkpoints[digest] = loaded
-            except (SupernetError, AssemblerError) as error:
+                self._checkpoints[digest] = before.get(digest) or load_checkpoint(
+                    one.folder, torch_device, self._settings.datasets
+                )
+            except SupernetError as error:
                 if strict:
                     raise
                 log.error("%s", error)
+        for one in self._catalog.members:
+            for target in DEVICES:
+                if target.measured_here:
+                    _measure(one, target, self._settings)
 
     def look(self) -> None:
-        """Take new supernets up, and let go of those that are gone; one that cannot be used is logged."""
-        if self._catalog.look():
+        """Take new supernets up, and let go of those that are gone.
+
+        One that cannot be used is logged; what could not be measured is tried again a while later.
+        """
+        if not self._catalog.look() and time.monotonic() < self._again_at:
+            return
+        self._again_at = math.inf
+        try:
             self.load(strict=False)
+        except AssemblerError as error:
+            log.error("%s", error)
+            self._again_at = time.monotonic() + AGAIN_S
 
     def warm_up(self) -> None:
         """Load what a first job would wait seconds for: torch imports its solvers when one is made."""
@@ -84,7 +99,7 @@ class LocalBuilder:
             card = self._catalog.card(scenario)
         digest = self._catalog.digest(scenario, card)
         if digest is None:
-            raise Refused("not-ready", "the device is not measured")
+            raise Refused("internal", NOT_MEASURED)
         return digest
 
     def build(self, scenario: Scenario) -> Iterator[Phase | Assembly]:
@@ -92,10 +107,10 @@ class LocalBuilder:
         card = self._catalog.card(scenario)
         profile = self._catalog.profile(self._catalog.device(scenario.device), card)
         if profile is None:
-            raise Refused("not-ready", "the device is not measured")
+            raise Refused("internal", NOT_MEASURED)
         checkpoint = self._checkpoints.get(card.digest)
         if checkpoint is None:
-            raise Refused("not-ready", "the supernet cannot be loaded; the worker's log says why")
+            raise Refused("internal", "the supernet cannot be loaded; the worker's log says why")
         return assemble(scenario, checkpoint, self._catalog.estimator(card), profile)
 
 
@@ -104,7 +119,7 @@ def load_builder(settings: Settings, *, strict: bool = True) -> LocalBuilder:
 
     Args:
         settings: of this process.
-        strict: whether it is not to start where a checkpoint cannot be used; else that is left out and logged.
+        strict: whether it is not to start where a checkpoint cannot be loaded; else that is left out and logged.
 
     Raises:
         CheckpointDamaged, DataInvalid, ProfileDamaged: a file is not as it must be.

@@ -59,15 +59,17 @@ def api(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -
 @app.command()
 @ending
 def worker(
-    data_dir: DataDir = None, worker_id: Annotated[str | None, typer.Option(hidden=True)] = None
+    data_dir: DataDir = None,
+    worker_id: Annotated[str | None, typer.Option(hidden=True)] = None,
+    again: Annotated[bool, typer.Option("--again", hidden=True)] = False,
 ) -> int:
     """One worker process alone; it measures this machine before its first job."""
     from service.builder import load_builder
     from service.labour import run_worker
     from service.settings import read_settings
 
-    # The service checked all when it started; what came since must not keep a worker from starting again.
-    load = functools.partial(load_builder, strict=worker_id is None)
+    # What came since the service started must not keep a worker from starting again.
+    load = functools.partial(load_builder, strict=not again)
     return run_worker(read_settings(data_dir=data_dir), load, worker_id=worker_id)
 
 

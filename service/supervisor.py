@@ -36,7 +36,7 @@ class Supervisor(threading.Thread):
 
         Args:
             engine: where a dead worker's jobs are taken back.
-            command: starts a worker; ``--worker-id ID`` is added.
+            command: starts a worker; ``--worker-id ID`` is added, and ``--again`` from the second one on.
             on_unusable: called when the worker says that it can never work here.
         """
         super().__init__(name="supervisor", daemon=True)
@@ -94,7 +94,9 @@ class Supervisor(threading.Thread):
                 return None
             self._worker = worker
             # The pipe is never written to: its end tells the worker that this process is gone.
-            self._process = subprocess.Popen([*self._command, "--worker-id", worker], stdin=subprocess.PIPE)
+            again = ("--again",) if self._process is not None else ()
+            command = [*self._command, "--worker-id", worker, *again]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
             return self._process
 
     def _bury(self, worker: str, *, crashed: bool) -> None:

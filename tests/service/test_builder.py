@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import safetensors.torch
 import torch
 
 from assembler.artifact import Assembly
 from assembler.device import LOCAL, profile_path, save_profile, this_machine
-from assembler.errors import ScenarioInvalid
+from assembler.errors import ProfileUnsaved, ScenarioInvalid
 from assembler.scenario import Scenario
 from service.builder import LocalBuilder, load_builder
 from service.catalog import Catalog
@@ -21,6 +22,7 @@ from service.errors import Refused, SettingInvalid
 from service.settings import Settings
 from service.zoo import find_members, shipped_zoo
 from supernet.card import load_card
+from supernet.checkpoint import file_digests
 from supernet.errors import CheckpointDamaged
 from tests.service.making import make_profile
 from tests.small import CLASSES, small_checkpoint, small_supernet
@@ -92,10 +94,64 @@ def test_a_damaged_supernet_does_not_keep_a_worker_from_starting_again(zoo: Path
         load_builder(settings, strict=False).digest(SCENARIO)
 
 
+def with_other_weights(folder: Path) -> None:
+    """Give a checkpoint weights of another shape, and a Card that vouches for them."""
+    weights = safetensors.torch.save({"head.weight": torch.zeros(3, 3)})
+    (folder / "weights.safetensors").write_bytes(weights)
+    card = json.loads((folder / "card.json").read_text())
+    card["files"]["weights.safetensors"] = file_digests({"": weights})[""]
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+def test_weights_that_do_not_load_stop_the_first_start_and_no_later_one(zoo: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(zoo / "small", mine / "small")
+    with_other_weights(mine / "small")
+    settings = settings_with(tmp_path / "data", mine)
+    with pytest.raises(CheckpointDamaged, match="does not fit the Card"):
+        load_builder(settings)
+    builder = load_builder(settings, strict=False)
+    with pytest.raises(Refused, match="cannot be loaded") as caught:
+        builder.build(SCENARIO)
+    assert caught.value.code == "internal"
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_without_measurements_there_is_no_worker(zoo: Path, tmp_path: Path, strict: bool) -> None:
+    settings = settings_with(tmp_path / "data", zoo)
+    path = profile_path(settings.data_dir, LOCAL.name, load_card(zoo / "small").digest)
+    path.unlink()
+    shutil.rmtree(path.parent)
+    path.parent.touch()
+    with pytest.raises(ProfileUnsaved):
+        load_builder(settings, strict=strict)
+
+
+def test_what_could_not_be_measured_is_measured_later(
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, data_dir = tmp_path / "mine", tmp_path / "data"
+    mine.mkdir()
+    builder = load_builder(settings_with(data_dir, mine))
+    shutil.copytree(zoo / "small", mine / "small")
+    profiles = profile_path(data_dir, LOCAL.name, "").parent
+    kept = profiles.rename(tmp_path / "kept")
+    profiles.touch()
+    monkeypatch.setattr("service.builder.AGAIN_S", 0.0)
+    with pytest.raises(Refused, match="could not be measured"):
+        builder.digest(SCENARIO)
+    profiles.unlink()
+    kept.rename(profiles)
+    builder.look()
+    assert builder.digest(SCENARIO).startswith("sha256:")
+    *_, last = builder.build(SCENARIO)
+    assert isinstance(last, Assembly)
+
+
 def test_without_a_profile_nothing_is_built(zoo: Path, tmp_path: Path) -> None:
     builder = LocalBuilder(Catalog(tmp_path, find_members([zoo])), Settings(data_dir=tmp_path))
     for act in (builder.digest, builder.build):
-        with pytest.raises(Refused, match="not measured"):
+        with pytest.raises(Refused, match="could not be measured"):
             act(SCENARIO)
 
 

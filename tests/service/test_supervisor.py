@@ -18,9 +18,9 @@ from tests.service.process import wait_until
 CHILD = """
 import sys, time
 from pathlib import Path
-notes, behaviour, _, worker = sys.argv[1:]
+notes, behaviour, _, worker, *again = sys.argv[1:]
 with Path(notes).open("a") as file:
-    file.write(worker + "\\n")
+    file.write("".join([worker, *again]) + "\\n")
 if behaviour == "crash":
     sys.exit(9)
 if behaviour == "unusable":
@@ -57,6 +57,7 @@ def test_a_worker_that_ends_is_started_again_under_a_new_id_after_growing_pauses
     supervisor.join(5)
     assert not supervisor.is_alive()
     assert len(set(started(notes))) == 3
+    assert ["--again" in each for each in started(notes)] == [False, True, True]
     assert time.monotonic() - began >= 0.2 + 0.4
 
 
