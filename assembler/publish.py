@@ -95,7 +95,9 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
             augmentation=asdict(setup.recipe.augmentation),
             backbone=None if setup.backbone is None else BACKBONES[setup.backbone].credit,
             machine=f"{platform.machine()}, {os.cpu_count()} cores, {setup.processes} processes on {setup.device}",
-            versions={name: version(name) for name in ("torch", "numpy", "onnx", "onnxruntime")},
+            versions={
+                name: version(name) for name in ("nn-factory", "torch", "numpy", "onnx", "onnxruntime")
+            },
         ),
         figures=_figures(trained, confusion),
         files=file_digests(files),
