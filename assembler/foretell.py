@@ -1,6 +1,6 @@
 """Foretell: fit the accuracy predictor on models that were really cut out.
 
-Legend: K classes, L blocks, P pairs of a model and its accuracy.
+Legend: R reference networks, S shares that tell a model's size.
 """
 
 import math
@@ -16,11 +16,12 @@ from assembler.device import Profile
 from assembler.effort import Done
 from assembler.images import task_images
 from assembler.joint import choose, ladder_within
-from assembler.model import Assembler, Predictor, pair_confusion
-from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, shares_of, utilities
+from assembler.model import Assembler, Predictor
+from assembler.references import References, references_of
+from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, shares_of, utilities
 from supernet.data import DataSet
 from supernet.evaluate import logits_of
-from supernet.gates import full_gates
+from supernet.gates import Gates, full_gates
 from supernet.model import Supernet
 from supernet.sampling import random_task, unseen_task
 from supernet.task import Kind, Task, outputs_of
@@ -30,9 +31,11 @@ OTHER_SHARE = 0.25
 ANY_SIDE_SHARE = 0.4
 GROUPED_SHARE = 0.3
 SMALLEST_FORETOLD = 0.005
+# Budgets of the networks that are looked at on every task; the first one is the dense net's.
+REFERENCE_BUDGETS = (1.0, 0.3, 0.1, 0.03)
 STEPS = 1500
 RATE = 3e-3
-DECAY = 1e-3
+DECAY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Foretold:
     """The predictor, its mean absolute error (0..1) on class sets kept out of training, and how many those were."""
 
     predictor: Predictor
+    references: References
     error: float
     unseen: int
 
@@ -75,6 +79,19 @@ def foretell(
     validation = data.val.balanced(per_class[1], seed)
     architecture = supernet.architecture
     closeness, groups = assembler.closeness.numpy(), data.named_groups
+    everything = torch.ones(1, len(data.classes))
+
+    def within(budget: float, task: Tensor, weight: float) -> tuple[Array, Gates]:
+        """Return the utilities for a budget and a task, and the network of the ladder that they give."""
+        with torch.no_grad():
+            base, class_term = assembler(task, torch.tensor([[max(SMALLEST_BUDGET, budget)]]))
+        values = utilities(base.numpy()[0], class_term.numpy()[0], weight, architecture.modules)
+        return values, ladder_within(values, architecture, profile, budget, assembler.raises.tolist())
+
+    networks = [full_gates(architecture)]
+    networks += [within(budget, everything, 0.0)[1] for budget in REFERENCE_BUDGETS[1:]]
+    logits = [logits_of(supernet, gates, calibration, validation) for gates in networks]
+    references = references_of(logits, validation.labels)
     rows: list[list[float]] = []
     for index in range(rank, pairs, world):
         draw = np.random.default_rng((seed, 4, index))
@@ -88,11 +105,8 @@ def foretell(
         asked = torch.zeros(1, len(data.classes))
         asked[0, list(classes)] = 1.0
         budget = math.exp(draw.uniform(math.log(SMALLEST_FORETOLD), 0.0))
-        with torch.no_grad():
-            base, class_term = assembler(asked, torch.tensor([[max(SMALLEST_BUDGET, budget)]]))
-        weight = float(draw.choice(PORTFOLIO))
-        values = utilities(base.numpy()[0], class_term.numpy()[0], weight, architecture.modules)
-        side = ladder_within(values, architecture, profile, budget, assembler.raises.tolist()).side
+        values, on_ladder = within(budget, asked, float(draw.choice(PORTFOLIO)))
+        side = on_ladder.side
         if draw.uniform() < ANY_SIDE_SHARE:
             side = architecture.every_side[int(draw.integers(len(architecture.every_side)))]
         gates = choose(values, architecture, profile, budget, side)
@@ -102,14 +116,12 @@ def foretell(
         accuracy = finish(cut(gates, supernet, images), architecture, images).accuracy
         assert accuracy is not None
         shares = shares_of(architecture, gates.counts, gates.side)
-        of = np.full(len(data.classes), -1.0)
-        of[list(own.rows)] = own.of
-        rows.append([float(unseen), accuracy, *asked[0].tolist(), *shares, float(other), *of.tolist()])
+        fare = references.fare(own).tolist()
+        rows.append([float(unseen), accuracy, *fare, float(own.count), float(other), *shares])
         yield Done(index + 1, pairs)
-    table = torch.tensor(_gathered(rows, world))
-    logits = logits_of(supernet, full_gates(architecture), calibration, validation)
-    confusion = pair_confusion(torch.from_numpy(logits), torch.from_numpy(validation.labels))
-    return _fit(Predictor(architecture, confusion), table, len(data.classes))
+    predictor = Predictor(architecture, references.networks)
+    error, count = _fit(predictor, torch.tensor(_gathered(rows, world)))
+    return Foretold(predictor, references, error, count)
 
 
 def grouped(
@@ -136,19 +148,16 @@ def _gathered(rows: list[list[float]], world: int) -> list[list[float]]:
     return [row for part in parts for row in part]
 
 
-def _fit(predictor: Predictor, table: Tensor, classes: int) -> Foretold:
-    """Fit on the rows (unseen, accuracy, task K, shares S, other, output of every class K or -1) that are not unseen.
+def _fit(predictor: Predictor, table: Tensor) -> tuple[float, int]:
+    """Fit on the rows (unseen, accuracy, fare 2 R, outputs, other, shares S) that are not unseen.
 
-    The error is measured on those that are.
+    Return the mean absolute error on those that are, and how many these are.
     """
     unseen = table[:, 0] > 0
-    widths = [1, 1, classes, predictor.shares, 1, classes]
-    _, accuracy, task, shares, other, of = torch.split(table, widths, dim=1)
-    together = (of[:, :, None] == of[:, None, :]) & (of[:, :, None] >= 0)
-    apart = (~together).float()
+    _, accuracy, *facts = torch.split(table, [1, 1, 2 * predictor.references, 1, 1, predictor.shares], dim=1)
 
     def off(which: Tensor) -> Tensor:
-        found: Tensor = predictor(task[which], shares[which], other[which], apart[which])
+        found: Tensor = predictor(*(fact[which] for fact in facts))
         difference: Tensor = (found - accuracy[which]).abs().mean()
         return difference
 
@@ -165,4 +174,4 @@ def _fit(predictor: Predictor, table: Tensor, classes: int) -> Foretold:
         pace.step()
     with torch.no_grad():
         error = off(unseen)
-    return Foretold(predictor, float(error), int(unseen.sum()))
+    return float(error), int(unseen.sum())

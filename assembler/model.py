@@ -1,7 +1,8 @@
 """Assembler: the generative network, (task, budget) -> a utility for every module; and the accuracy predictor.
 
 Both are small enough to be run by onnxruntime beside the weights, see ``compile/network.py``.
-Legend: B tasks, K classes, M modules of all blocks together, L blocks, S shares that tell a model's size.
+Legend: B tasks, K classes, M modules of all blocks together, L blocks, S shares that tell a model's size, R
+reference networks.
 Source: module assembler of NN-Factory (Xu et al., arXiv 2308.15003); pooling over sets as in Deep Sets
 (Zaheer et al., arXiv 1703.06114).
 """
@@ -98,39 +99,30 @@ class Assembler(nn.Module):
 class Predictor(nn.Module):
     """Accuracy of the model that gates give for a task; it never falls when a model gets more modules.
 
-    It knows how the dense net confuses every pair of classes, and learns what fewer modules do to that. Weights on
-    the way from a model's size to its accuracy count by their absolute value.
+    It knows how some networks from small to dense fare on the task, see ``references.py``, and learns what other sizes
+    do. Weights on the way from a model's size to its accuracy count by their absolute value.
     Source: monotone networks by positive weights (Sill, Monotonic Networks, NIPS 1997).
     """
 
-    confusion: Tensor
-
-    def __init__(self, architecture: Architecture, confusion: Tensor) -> None:
+    def __init__(self, architecture: Architecture, references: int) -> None:
         super().__init__()
+        self.references = references
         self.shares = len(architecture.blocks) + bool(architecture.sides)
-        self.register_buffer("confusion", confusion)
-        self.task = nn.Linear(len(confusion) + 3, FORETELLING)
+        self.task = nn.Linear(2 * references + 2, FORETELLING)
         self.size = nn.Linear(self.shares, FORETELLING, bias=False)
         self.hidden = nn.Linear(FORETELLING, FORETELLING)
         self.last = nn.Linear(FORETELLING, 1)
 
-    def forward(self, task: Tensor, shares: Tensor, other: Tensor, apart: Tensor | None = None) -> Tensor:
+    def forward(self, fare: Tensor, outputs: Tensor, other: Tensor, shares: Tensor) -> Tensor:
         """Return the accuracy, B x 1, 0..1.
 
         Args:
-            task: B x K, 1 for the classes asked for, else 0.
-            shares: B x S, see ``utility.shares_of``.
+            fare: B x 2 R, see ``References.fare``.
+            outputs: B x 1, how many classes or groups of classes are told apart.
             other: B x 1, 1 where the model has an output for none of the classes, else 0.
-            apart: B x K x K, 0 for two classes of one output, see ``utility.apart_of``; None tells all apart.
+            shares: B x S, see ``utility.shares_of``.
         """
-        count = outputs = task.sum(dim=1, keepdim=True)
-        confusion = self.confusion.expand(len(task), -1, -1)
-        if apart is not None:
-            confusion = confusion * apart
-            of_output = ((1 - apart) @ task[:, :, None])[:, :, 0]
-            outputs = (task / of_output.clamp(min=1.0)).sum(dim=1, keepdim=True)
-        confused = ((task[:, None] @ confusion)[:, 0] * task).sum(dim=1, keepdim=True) / count
-        known = torch.cat([task, torch.log(confused + 1e-3), 1 / outputs, other], dim=1)
+        known = torch.cat([fare, 1 / outputs, other], dim=1)
         x = torch.tanh(self.task(known) + F.linear(shares, self.size.weight.abs()))
         x = torch.tanh(F.linear(x, self.hidden.weight.abs(), self.hidden.bias))
         result: Tensor = torch.sigmoid(F.linear(x, self.last.weight.abs(), self.last.bias))

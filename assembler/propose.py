@@ -4,8 +4,10 @@ The same proposals that a check predicts are the ones that ``assemble`` cuts out
 Legend: K classes of the supernet, M modules of all blocks together, L blocks.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +17,18 @@ from assembler.cost import Cost, cost_of, macs, merge_bytes
 from assembler.device import Profile
 from assembler.manifest import metadata_bytes
 from assembler.pieces import Pieces
+from assembler.references import read_references
 from assembler.scenario import Limits, Scenario
 from assembler.search import Caps, most_useful, search
 from assembler.session import single_threaded
-from assembler.utility import SMALLEST_BUDGET, Array, apart_of, shares_of, utilities
+from assembler.utility import SMALLEST_BUDGET, Array, shares_of, utilities
 from supernet.card import Architecture, Card
 from supernet.gates import Gates, full_gates
 from supernet.task import Task
 
 # Fewer networks are compared where they are large.
 FEWEST_COMPARED, COMPARED_MACS = 3, 1.5e8
+ASKED_TOGETHER = 32
 # Networks of more than this share of the dense net's cost have nearly the same modules for every task.
 HARDLY_ANY_CHOICE = 0.5
 
@@ -46,10 +50,13 @@ class Estimator:
     def __init__(self, checkpoint: Path | Mapping[str, bytes], card: Card, pieces: Pieces = Pieces()) -> None:
         self.card = card
         self.pieces = pieces
-        self._assembler, self._predictor = (
-            single_threaded(checkpoint / name if isinstance(checkpoint, Path) else checkpoint[name])
-            for name in ("assembler.onnx", "predictor.onnx")
+        assembler, predictor, references = (
+            (checkpoint / name).read_bytes() if isinstance(checkpoint, Path) else checkpoint[name]
+            for name in ("assembler.onnx", "predictor.onnx", "references.npz")
         )
+        self._assembler, self._predictor = single_threaded(assembler), single_threaded(predictor)
+        # A task is asked about at every side of the image.
+        self._fare = lru_cache(ASKED_TOGETHER)(read_references(io.BytesIO(references)).fare)
 
     def _asked(self, rows: Sequence[int]) -> Array:
         asked = np.zeros((1, len(self.card.classes)), np.float32)
@@ -86,14 +93,12 @@ class Estimator:
         if len(task.classes) == 1 and not task.other:
             return 1.0
         own = self.card.outputs(task.model_copy(update={"other": False}))
-        shares = np.array([shares_of(self.card.architecture, counts, side)], np.float32)
         asked = {
-            "task": self._asked(own.rows),
-            "shares": shares,
+            "fare": self._fare(own)[None],
+            "outputs": np.array([[own.count]], np.float32),
             "other": np.array([[task.other]], np.float32),
+            "shares": np.array([shares_of(self.card.architecture, counts, side)], np.float32),
         }
-        if self.card.groups:
-            asked["apart"] = apart_of(own, len(self.card.classes))[None]
         (accuracy,) = self._predictor.run(["accuracy"], asked)
         return float(accuracy[0, 0])
 

@@ -21,6 +21,7 @@ from supernet.checkpoint import (
     ASSEMBLER_FILE,
     IMAGES_FILE,
     PREDICTOR_FILE,
+    REFERENCES_FILE,
     WEIGHTS_FILE,
     Checkpoint,
     file_digests,
@@ -71,7 +72,8 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
     files = {
         WEIGHTS_FILE: weights_bytes(trained.supernet),
         ASSEMBLER_FILE: build_assembler(trained.assembler),
-        PREDICTOR_FILE: build_predictor(trained.foretold.predictor, groups=bool(setup.data.named_groups)),
+        PREDICTOR_FILE: build_predictor(trained.foretold.predictor),
+        REFERENCES_FILE: trained.foretold.references.content,
     }
     if publication.named_in is None:
         files[IMAGES_FILE] = images_bytes(calibration, validation)

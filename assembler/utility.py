@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from supernet.card import Architecture
-from supernet.task import Outputs
 
 # The smallest share of the dense net's cost that the assembler tells apart.
 SMALLEST_BUDGET = 0.02
@@ -61,11 +60,3 @@ def shares_of(architecture: Architecture, counts: Sequence[int], side: int | Non
     shares = [n / block.modules for n, block in zip(counts, architecture.blocks, strict=True)]
     whole = architecture.input.height
     return [*shares, (side or whole) / whole] if architecture.sides else shares
-
-
-def apart_of(outputs: Outputs, classes: int) -> Array:
-    """Return 1 for every two classes that are told apart, 0 for those of one output, K x K."""
-    apart = np.ones((classes, classes), np.float32)
-    rows, of = np.array(outputs.rows), np.array(outputs.of)
-    apart[np.ix_(rows, rows)] = of[:, None] != of[None, :]
-    return apart

@@ -1,10 +1,10 @@
 """Card: the torch-free description of a checkpoint.
 
-A checkpoint is a folder: ``card.json`` (this), ``weights.safetensors``, ``assembler.onnx`` and
-``predictor.onnx`` (the assembler's networks, run by onnxruntime), ``images.npz`` (calibration and
-validation images) or, where the licence of the data does not allow that, ``images.json`` (which images
-of the data set they are). ``look.html``, which shows all this to people, may lie beside them; the Card does not
-list it.
+A checkpoint is a folder: ``card.json`` (this), ``weights.safetensors``, ``assembler.onnx`` and ``predictor.onnx``
+(the assembler's networks, run by onnxruntime), ``references.npz`` (what networks of some sizes say of the validation
+images), ``images.npz`` (calibration and validation images) or, where the licence of the data does not allow that,
+``images.json`` (which images of the data set they are). ``look.html``, which shows all this to people, may lie beside
+them; the Card does not list it.
 """
 
 import hashlib

@@ -31,6 +31,7 @@ WEIGHTS_FILE = "weights.safetensors"
 IMAGES_FILE = "images.npz"
 ASSEMBLER_FILE = "assembler.onnx"
 PREDICTOR_FILE = "predictor.onnx"
+REFERENCES_FILE = "references.npz"
 
 Indices = npt.NDArray[np.int64]
 

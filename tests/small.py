@@ -9,9 +9,12 @@ import torch
 from assembler.compile.network import build_assembler, build_predictor
 from assembler.images import TaskImages, task_images
 from assembler.model import Assembler, Predictor
+from assembler.references import references_of
 from supernet.card import Architecture, Card, DataSource, Figures, Training
 from supernet.checkpoint import file_digests, save_checkpoint, weights_bytes
 from supernet.data import Split
+from supernet.evaluate import logits_of
+from supernet.gates import full_gates
 from supernet.model import Supernet
 from supernet.stored import images_bytes
 from supernet.task import Kind, Task, outputs_of
@@ -60,12 +63,17 @@ def small_checkpoint(
     architecture = supernet.architecture
     assembler = Assembler(architecture, len(CLASSES))
     torch.nn.init.normal_(assembler.saliency, 0.0, 1.0)
-    predictor = Predictor(architecture, torch.full((len(CLASSES), len(CLASSES)), 0.01).fill_diagonal_(0.0))
+    validation = small_images(20, seed=2)
+    gates = full_gates(architecture)
+    logits = [logits_of(supernet, gates, small_images(30, seed=1), validation)] * 2
+    references = references_of(logits, validation.labels)
+    predictor = Predictor(architecture, references.networks)
     files = {
         "weights.safetensors": weights_bytes(supernet),
         "assembler.onnx": build_assembler(assembler),
-        "predictor.onnx": build_predictor(predictor, groups=bool(groups)),
-        "images.npz": images_bytes(small_images(30, seed=1), small_images(20, seed=2)),
+        "predictor.onnx": build_predictor(predictor),
+        "references.npz": references.content,
+        "images.npz": images_bytes(small_images(30, seed=1), validation),
     }
     card = Card(
         name=folder.name,

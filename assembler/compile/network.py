@@ -1,6 +1,7 @@
 """Write assembler and predictor as ONNX files, so that the HTTP process can ask them without torch.
 
-Legend: B tasks, K classes, M modules, S shares that tell a model's size.
+Legend: B tasks, K classes, M modules, S shares that tell a model's size, R
+reference networks.
 """
 
 import math
@@ -48,45 +49,24 @@ def _suits(graph: Graph, assembler: Assembler, pooled: str, embedded: str, level
     return graph.node("Add", pooled, learned)
 
 
-def build_predictor(predictor: Predictor, *, groups: bool = False) -> bytes:
+def build_predictor(predictor: Predictor) -> bytes:
     """Return an ONNX model of the predictor.
 
-    Inputs ``task`` B x K, ``shares`` B x S and ``other`` B x 1, and with ``groups`` ``apart`` B x K x K; output
-    ``accuracy`` B x 1.
+    Inputs ``fare`` B x 2 R, ``outputs`` and ``other``, each B x 1, and ``shares`` B x S; output ``accuracy`` B x 1.
     """
     graph = Graph()
-    classes = len(predictor.confusion)
-    count = outputs = _sum(graph, "task", classes)
-    confusion = graph.weight(predictor.confusion.numpy())
-    if groups:
-        confusion = graph.node("Mul", "apart", confusion)
-        together = graph.node("Sub", graph.weight([1.0]), "apart")
-        of_output = _flat(
-            graph, graph.node("MatMul", together, _reshaped(graph, "task", (-1, classes, 1))), classes
-        )
-        outputs = _sum(
-            graph, graph.node("Div", "task", graph.node("Max", of_output, graph.weight([1.0]))), classes
-        )
-    pairs = _flat(graph, graph.node("MatMul", _reshaped(graph, "task", (-1, 1, classes)), confusion), classes)
-    confused = graph.node("Div", _sum(graph, graph.node("Mul", pairs, "task"), classes), count)
-    logarithm = graph.node("Log", graph.node("Add", confused, graph.weight([1e-3])))
-    known = graph.node("Concat", "task", logarithm, graph.node("Reciprocal", outputs), "other", axis=1)
+    known = graph.node("Concat", "fare", graph.node("Reciprocal", "outputs"), "other", axis=1)
     size = graph.node("MatMul", "shares", graph.weight(np.abs(_numbers(predictor.size.weight)).T))
     x = graph.node("Tanh", graph.node("Add", _linear(graph, known, predictor.task), size))
     x = graph.node("Tanh", _linear(graph, x, predictor.hidden, positive=True))
     graph.node("Sigmoid", _linear(graph, x, predictor.last, positive=True), output="accuracy")
-    inputs: dict[str, Shape] = {"task": ["B", classes], "shares": ["B", predictor.shares], "other": ["B", 1]}
-    if groups:
-        inputs["apart"] = ["B", classes, classes]
+    inputs: dict[str, Shape] = {
+        "fare": ["B", 2 * predictor.references],
+        "outputs": ["B", 1],
+        "other": ["B", 1],
+        "shares": ["B", predictor.shares],
+    }
     return graph.model(inputs, {"accuracy": ["B", 1]})
-
-
-def _reshaped(graph: Graph, x: str, shape: tuple[int, ...]) -> str:
-    return graph.node("Reshape", x, graph.numbers(shape))
-
-
-def _flat(graph: Graph, x: str, width: int) -> str:
-    return _reshaped(graph, x, (-1, width))
 
 
 def _sum(graph: Graph, x: str, width: int) -> str:

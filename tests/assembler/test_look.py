@@ -22,11 +22,13 @@ from assembler.look.facts import Look, Mistake, accuracy_by_class, confused_pair
 from assembler.look.page import page_of
 from assembler.nominal import nominal_profile
 from assembler.propose import Estimator
+from assembler.references import read_references
 from supernet.checkpoint import Checkpoint, file_digests, load_checkpoint, named_bytes, save_checkpoint
 from supernet.data import Split
 from supernet.gates import full_gates
 from supernet.model import calibrate
 from supernet.named import NAMED_FILE
+from supernet.task import Outputs
 from tests.shapes import SMALL
 from tests.small import CLASSES, small_checkpoint, small_images, small_supernet
 
@@ -127,12 +129,15 @@ def test_the_most_confused_pairs_are_listed_first(checkpoint: Checkpoint, look: 
 
 def test_the_curve_is_what_predictor_and_nominal_device_say(checkpoint: Checkpoint, look: Look) -> None:
     session = onnxruntime.InferenceSession(str(checkpoint.folder / "predictor.onnx"))
+    with (checkpoint.folder / "references.npz").open("rb") as file:
+        references = read_references(file)
     profile = nominal_profile(SMALL)
     expected = []
     for gates in (proposal.gates for proposal in look.curve):
         side = gates.side or 16
         asked = {
-            "task": np.ones((1, 6), np.float32),
+            "fare": references.fare(Outputs(tuple(range(6)), tuple(range(6))))[None],
+            "outputs": np.full((1, 1), 6.0, np.float32),
             "shares": np.array([[*np.divide(gates.counts, SMALL.modules), side / 16]], np.float32),
             "other": np.zeros((1, 1), np.float32),
         }

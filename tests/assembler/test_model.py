@@ -46,7 +46,7 @@ def test_the_class_term_is_nothing_for_all_classes_together() -> None:
     assert class_term.abs().max() < 1e-5
 
 
-def test_pairs_that_the_dense_net_confuses_are_known_to_the_predictor() -> None:
+def test_pairs_that_a_net_confuses_are_told() -> None:
     logits = torch.zeros(30, 3)
     labels = torch.arange(30) % 3
     logits[torch.arange(30), labels] = 8.0
@@ -57,10 +57,15 @@ def test_pairs_that_the_dense_net_confuses_are_known_to_the_predictor() -> None:
     assert float(confusion[0, 2]) < 0.01
 
 
-def test_predicted_accuracy_is_a_share() -> None:
+def test_predicted_accuracy_is_a_share_and_grows_with_every_module() -> None:
     torch.manual_seed(0)
-    predictor = Predictor(SMALL, torch.full((6, 6), 0.1).fill_diagonal_(0.0))
-    tasks = torch.ones(4, 6)
-    found = predictor(tasks, torch.rand(4, 4), torch.tensor([[0.0], [1.0], [0.0], [1.0]]))
-    assert found.shape == (4, 1)
+    predictor = Predictor(SMALL, 2)
+    fare, outputs, other = torch.randn(40, 4), torch.full((40, 1), 3.0), torch.zeros(40, 1)
+    shares = torch.rand(40, predictor.shares)
+    found = predictor(fare, outputs, other, shares)
+    assert found.shape == (40, 1)
     assert bool(((found > 0) & (found < 1)).all())
+    for share in range(predictor.shares):
+        more = shares.clone()
+        more[:, share] += 0.1
+        assert bool((predictor(fare, outputs, other, more) >= found).all())

@@ -44,30 +44,16 @@ def test_modules_of_early_blocks_do_not_depend_on_the_classes(tasks: torch.Tenso
     assert class_term[:, early:].std(dim=0).min() > 0.01
 
 
-def test_the_predictor_answers_the_same_without_torch(tasks: torch.Tensor) -> None:
+def test_the_predictor_answers_the_same_without_torch() -> None:
     torch.manual_seed(0)
-    predictor = Predictor(SMALL, torch.rand((6, 6)) * (1 - torch.eye(6)))
-    shares = torch.rand((40, predictor.shares))
-    other = (torch.rand((40, 1)) < 0.5).float()
+    predictor = Predictor(SMALL, 3)
+    facts = {
+        "fare": torch.randn(40, 6),
+        "outputs": torch.randint(2, 7, (40, 1)).float(),
+        "other": (torch.rand(40, 1) < 0.5).float(),
+        "shares": torch.rand(40, predictor.shares),
+    }
     session = onnxruntime.InferenceSession(build_predictor(predictor))
-    (answer,) = session.run(None, {"task": tasks.numpy(), "shares": shares.numpy(), "other": other.numpy()})
+    (answer,) = session.run(None, {name: value.numpy() for name, value in facts.items()})
     with torch.no_grad():
-        np.testing.assert_allclose(answer, predictor(tasks, shares, other).numpy(), atol=1e-5)
-
-
-def test_the_predictor_answers_the_same_without_torch_for_groups(tasks: torch.Tensor) -> None:
-    torch.manual_seed(0)
-    confusion = torch.rand(6, 6).fill_diagonal_(0.0)
-    predictor = Predictor(SMALL, confusion)
-    apart = torch.ones(40, 6, 6)
-    apart[::2, 1:3, 1:3] = 0.0
-    shares, other = torch.rand(40, predictor.shares), (torch.rand(40, 1) < 0.5).float()
-    session = onnxruntime.InferenceSession(build_predictor(predictor, groups=True))
-    asked = {"task": tasks, "shares": shares, "other": other, "apart": apart}
-    (answer,) = session.run(["accuracy"], {name: value.numpy() for name, value in asked.items()})
-    with torch.no_grad():
-        expected, plain = predictor(tasks, shares, other, apart), predictor(tasks, shares, other)
-    np.testing.assert_allclose(answer, expected.numpy(), atol=1e-5)
-    np.testing.assert_allclose(expected[1::2], plain[1::2], atol=1e-6)
-    both = (tasks[:, 1] * tasks[:, 2] > 0) & (torch.arange(40) % 2 == 0)
-    assert (expected[both] - plain[both]).abs().max() > 1e-3
+        np.testing.assert_allclose(answer, predictor(*facts.values()).numpy(), atol=1e-5)

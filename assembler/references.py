@@ -1,0 +1,82 @@
+"""References: what networks of some sizes say of the validation images. Without torch.
+
+How they fare on the classes of a task foretells how others will.
+Legend: R networks, N images, K classes of the supernet.
+"""
+
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from assembler.utility import Array
+from supernet.task import Outputs
+
+# Kept are sixteenths by which a logit is less than the image's highest, up to 255 of them.
+STEP = 1 / 16
+# Shares of images are kept within these, so that their log-odds are numbers.
+LEAST, MOST = 0.01, 0.995
+
+
+@dataclass(frozen=True)
+class References:
+    """``below`` R x N x K, uint8: how far logits are below the image's highest; ``labels`` N, the images' classes."""
+
+    below: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+
+    @property
+    def networks(self) -> int:
+        """How many networks there are."""
+        return len(self.below)
+
+    def fare(self, outputs: Outputs) -> Array:
+        """Return how every network fares on the images of a task's classes, 2 R numbers.
+
+        First the log-odds of the share of images whose output is the most probable, then those of the mean probability
+        of the image's output; of R networks each.
+        """
+        rows, of = np.array(outputs.rows), np.array(outputs.of)
+        output = np.full(self.below.shape[2], -1)
+        output[rows] = of
+        wanted = output[self.labels]
+        mine = wanted >= 0
+        chances = np.exp(-STEP * self.below[:, mine][:, :, rows].astype(np.float32))
+        chances /= chances.sum(axis=2, keepdims=True)
+        if outputs.merged is not None:
+            chances = chances @ np.eye(outputs.count, dtype=np.float32)[of]
+        else:
+            chances = chances[:, :, np.argsort(of)]
+        right = chances.argmax(axis=2) == wanted[mine]
+        sure = np.take_along_axis(chances, wanted[mine][None, :, None], axis=2)[:, :, 0]
+        share = np.clip(np.concatenate([right.mean(axis=1), sure.mean(axis=1)]), LEAST, MOST)
+        odds: Array = np.log(share / (1 - share)).astype(np.float32)
+        return odds
+
+    @cached_property
+    def content(self) -> bytes:
+        """The file that keeps them."""
+        file = io.BytesIO()
+        np.savez_compressed(file, below=self.below, labels=self.labels.astype(np.uint16))
+        return file.getvalue()
+
+
+def references_of(logits: npt.ArrayLike, labels: npt.NDArray[np.int64]) -> References:
+    """Return References.
+
+    Args:
+        logits: R x N x K.
+        labels: N.
+    """
+    said = np.asarray(logits, np.float32)
+    below = np.round((said.max(axis=2, keepdims=True) - said) / STEP)
+    return References(np.minimum(below, 255).astype(np.uint8), labels)
+
+
+def read_references(file: BinaryIO) -> References:
+    """Read what ``References.content`` wrote; raises what NumPy does where it is something else."""
+    with np.load(file, allow_pickle=False) as found:
+        return References(found["below"], found["labels"].astype(np.int64))

@@ -1,0 +1,45 @@
+"""How networks fare on a task is what their answers say, the task's classes alone."""
+
+import io
+
+import numpy as np
+import pytest
+
+from assembler.references import STEP, read_references, references_of
+from supernet.task import Outputs
+
+DRAW = np.random.default_rng(0)
+LABELS = np.arange(60) % 4
+LOGITS = DRAW.normal(0.0, 2.0, (2, 60, 4)) + 2.0 * np.eye(4)[LABELS]
+REFERENCES = references_of(LOGITS, LABELS)
+
+
+def odds(share: float) -> float:
+    return float(np.log(share / (1 - share)))
+
+
+def test_the_classes_of_a_task_compete_with_one_another_alone() -> None:
+    found = REFERENCES.fare(Outputs((2, 0), (0, 1)))
+    for network in range(2):
+        mine = np.isin(LABELS, (0, 2))
+        logits = LOGITS[network, mine][:, [0, 2]]
+        right = (logits.argmax(axis=1) == (LABELS[mine] == 2)).mean()
+        chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        sure = np.where(LABELS[mine] == 2, chances[:, 1], chances[:, 0]).mean()
+        assert found[network] == pytest.approx(odds(right), abs=0.15)
+        assert found[2 + network] == pytest.approx(odds(sure), abs=0.01)
+
+
+def test_classes_of_one_output_are_not_told_apart() -> None:
+    apart, together = (REFERENCES.fare(Outputs((0, 1, 2, 3), of)) for of in ((0, 1, 2, 3), (0, 0, 1, 1)))
+    assert (together > apart).all()
+    assert np.isfinite(REFERENCES.fare(Outputs((1,), (0,)))).all()
+
+
+def test_they_are_read_as_they_were_written() -> None:
+    found = read_references(io.BytesIO(REFERENCES.content))
+    assert np.array_equal(found.below, REFERENCES.below)
+    assert np.array_equal(found.labels, LABELS)
+    assert found.below.max() <= 255
+    difference = LOGITS.max(axis=2, keepdims=True) - LOGITS
+    assert np.abs(found.below * STEP - np.minimum(difference, 255 * STEP)).max() <= STEP / 2 + 1e-6
