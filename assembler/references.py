@@ -15,8 +15,8 @@ import numpy.typing as npt
 from assembler.utility import Array
 from supernet.task import Outputs
 
-# Kept are sixteenths by which a logit is less than the image's highest, up to 255 of them.
-STEP = 1 / 16
+# Kept are eighths by which a logit is less than the image's highest, up to 127 of them.
+STEP, MOST_STEPS = 1 / 8, 127
 # Shares of images are kept within these, so that their log-odds are numbers.
 LEAST, MOST = 0.01, 0.995
 
@@ -73,7 +73,7 @@ def references_of(logits: npt.ArrayLike, labels: npt.NDArray[np.int64]) -> Refer
     """
     said = np.asarray(logits, np.float32)
     below = np.round((said.max(axis=2, keepdims=True) - said) / STEP)
-    return References(np.minimum(below, 255).astype(np.uint8), labels)
+    return References(np.minimum(below, MOST_STEPS).astype(np.uint8), labels)
 
 
 def read_references(file: BinaryIO) -> References:

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from assembler.references import STEP, read_references, references_of
+from assembler.references import MOST_STEPS, STEP, read_references, references_of
 from supernet.task import Outputs
 
 DRAW = np.random.default_rng(0)
@@ -40,6 +40,6 @@ def test_they_are_read_as_they_were_written() -> None:
     found = read_references(io.BytesIO(REFERENCES.content))
     assert np.array_equal(found.below, REFERENCES.below)
     assert np.array_equal(found.labels, LABELS)
-    assert found.below.max() <= 255
+    assert found.below.max() <= MOST_STEPS
     difference = LOGITS.max(axis=2, keepdims=True) - LOGITS
-    assert np.abs(found.below * STEP - np.minimum(difference, 255 * STEP)).max() <= STEP / 2 + 1e-6
+    assert np.abs(found.below * STEP - np.minimum(difference, MOST_STEPS * STEP)).max() <= STEP / 2 + 1e-6
