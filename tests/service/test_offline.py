@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from service.cli import app
 from tests.commands import look_at_stripes, nnfactory, train_stripes
 from tests.small import CLASSES
 
@@ -62,3 +64,31 @@ def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) ->
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.startswith("nnfactory: device profiles cannot be kept in ")
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("out", ["scenario.json", "folder"])
+def test_a_model_is_not_written_over_its_scenario_or_a_folder(tmp_path: Path, out: str) -> None:
+    scenario = tmp_path / "scenario.json"
+    scenario.write_text("{}")
+    (tmp_path / "folder").mkdir()
+    arguments = ["generate", str(scenario), "--out", str(tmp_path / out)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "TERM": "dumb"})
+    assert result.exit_code == 2, result.output
+    assert "must name a file, and not the scenario" in result.stderr
+    assert scenario.read_text() == "{}"
+
+
+def test_a_machine_is_not_measured_when_its_profile_cannot_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = CliRunner().invoke(app, ["measure", "--data-dir", str(tmp_path / "file" / "data")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("nnfactory: device profiles cannot be kept in ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_a_folder_that_is_no_checkpoint_is_not_looked_at(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["look", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "card.json cannot be read" in result.stderr
+    assert not list(tmp_path.iterdir())

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from service.cli import app
 from supernet.card import load_card
 from tests.commands import COMMAND, LONG_S, known, nnfactory, train_stripes, write_stripes
 from tests.photos import classes_in, zip_of
@@ -114,3 +116,35 @@ def test_data_that_cannot_be_used_is_one_sentence(tmp_path: Path, arguments: lis
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "zoo").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--device", "gpu"], ["--device", "must be auto, cpu, or, where there is a GPU, cuda"]),
+        (["--channels", "2"], ["--channels", "must be 1 or 3"]),
+        (["--from", "resnet"], ["--from", "must be one of: efficientnet-lite0"]),
+        (["--minutes", "3", "--pairs", "50"], ["--minutes", "picks epochs, batch and pairs"]),
+        (["--without", "batchnorm"], ["--without", "batchnorm is no piece of training"]),
+    ],
+)
+def test_an_option_that_cannot_be_is_named_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], told: list[str]
+) -> None:
+    write_stripes(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["train", "--data", "stripes.npz", "--out", "zoo/stripes", *options]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "TERM": "dumb"})
+    assert result.exit_code == 2, result.output
+    assert all(part in result.stderr for part in told), result.stderr
+    assert not (tmp_path / "zoo").exists()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_no_checkpoint_is_not_trained_over(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("years of work")
+    result = CliRunner().invoke(app, ["train", "--data", "x.npz", "--out", str(tmp_path / "thesis")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("nnfactory: ")
+    assert "something else lies there" in result.stderr
