@@ -1,0 +1,151 @@
+"""The accuracy predictor never falls with more modules, and is tested on class sets that it was not fitted on."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assembler.foretell import Foretold, _fit, foretell, grouped
+from assembler.model import Assembler, Predictor
+from assembler.nominal import nominal_profile
+from supernet.data import DataSet
+from tests.shapes import SMALL
+from tests.small import CLASSES, small_images, small_supernet
+from tests.working import result_of
+
+PAIRS, UNSEEN = 20, 4
+DATA = DataSet(
+    "stripes",
+    CLASSES,
+    small_images(20, 1),
+    small_images(20, 2),
+    small_images(2, 3),
+    groups=(0, 0, 1, 1, 2, 1),
+    group_names=("insect", "mammal", "fish"),
+)
+GROUPS = {"insect": (0, 1), "mammal": (2, 3, 5), "fish": (4,)}
+
+class_sets = st.lists(st.integers(0, 5), unique=True, min_size=2).map(lambda found: tuple(sorted(found)))
+
+
+def foretold() -> Foretold:
+    torch.manual_seed(0)
+    assembler = Assembler(SMALL, len(CLASSES))
+    torch.nn.init.normal_(assembler.saliency, 0.0, 1.0)
+    work = foretell(
+        small_supernet(),
+        assembler,
+        nominal_profile(SMALL),
+        DATA,
+        pairs=PAIRS,
+        per_class=(15, 20),
+        seed=0,
+    )
+    return result_of(work)
+
+
+@pytest.fixture(scope="module")
+def found() -> Foretold:
+    return foretold()
+
+
+def asked(
+    classes: tuple[int, ...], counts: tuple[int, ...], side: int, other: float
+) -> tuple[torch.Tensor, ...]:
+    """Return what the predictor is asked with."""
+    task = torch.zeros(1, len(CLASSES))
+    task[0, list(classes)] = 1.0
+    shares = torch.tensor(
+        [[*np.divide(counts, SMALL.modules), side / SMALL.input.height]], dtype=torch.float32
+    )
+    return task, shares, torch.tensor([[other]])
+
+
+def test_a_fifth_of_the_models_is_of_unseen_class_sets(found: Foretold) -> None:
+    assert found.unseen == UNSEEN
+    assert 0.0 < found.error < 0.5
+
+
+def test_with_a_module_more_or_a_larger_side_accuracy_never_falls(found: Foretold) -> None:
+    sides = (*SMALL.sides[::-1], SMALL.input.height)
+    shapes = list(product(*(range(n + 1) for n in SMALL.modules), range(len(sides))))
+
+    @given(st.sampled_from(shapes), st.integers(0, 3), class_sets, st.sampled_from([0.0, 1.0]))
+    def check(shape: tuple[int, ...], place: int, classes: tuple[int, ...], other: float) -> None:
+        more = (*shape[:place], min(shape[place] + 1, max(shapes)[place]), *shape[place + 1 :])
+        with torch.no_grad():
+            small, large = (
+                float(found.predictor(*asked(classes, (a, b, c), sides[side], other)))
+                for a, b, c, side in (shape, more)
+            )
+        assert small <= large + 1e-6
+
+    check()
+
+
+def test_all_modules_are_foretold_to_be_better_than_none(found: Foretold) -> None:
+    with torch.no_grad():
+        none = found.predictor(*asked((0, 3), (0, 0, 0), 8, 0.0))
+        every = found.predictor(*asked((0, 3), SMALL.modules, 16, 0.0))
+    assert float(none) < float(every)
+
+
+def test_the_same_seed_foretells_the_same(found: Foretold) -> None:
+    again = foretold()
+    assert again.error == found.error
+    for name, tensor in found.predictor.state_dict().items():
+        assert torch.equal(again.predictor.state_dict()[name], tensor), name
+
+
+def fitted(accuracy_of_unseen: float | None) -> tuple[Foretold, torch.Tensor]:
+    """Return what is fitted on models whose accuracy follows from their size, and their accuracies.
+
+    Args:
+        accuracy_of_unseen: of all that are unseen; None lets it follow from their size too.
+    """
+    draw = torch.Generator().manual_seed(0)
+    task = (torch.rand((200, 6), generator=draw) < 0.5).float()
+    task[:, 0] = 1.0
+    shares = torch.rand((200, 4), generator=draw)
+    unseen = (torch.arange(200) < 40).float()[:, None]
+    accuracy = 0.4 + 0.5 * shares.mean(dim=1, keepdim=True)
+    if accuracy_of_unseen is not None:
+        accuracy = torch.where(unseen > 0, torch.tensor(accuracy_of_unseen), accuracy)
+    of = torch.where(task > 0, task.cumsum(dim=1) - 1, torch.tensor(-1.0))
+    torch.manual_seed(0)
+    predictor = Predictor(SMALL, torch.full((6, 6), 0.05).fill_diagonal_(0.0))
+    rows = torch.cat([unseen, accuracy, task, shares, torch.zeros(200, 1), of], dim=1)
+    return _fit(predictor, rows, 6), accuracy
+
+
+def test_the_error_is_that_on_unseen_class_sets_which_are_never_fitted_on() -> None:
+    right, accuracy = fitted(None)
+    wrong, _ = fitted(0.05)
+    assert right.unseen == wrong.unseen == 40
+    assert right.error < 0.03
+    assert wrong.error == pytest.approx(float(accuracy[:40].mean()) - 0.05, abs=0.03)
+    for name, tensor in right.predictor.state_dict().items():
+        assert torch.equal(wrong.predictor.state_dict()[name], tensor), name
+
+
+@given(st.integers(0, 1000), class_sets)
+def test_groups_that_are_asked_for_stand_for_classes_drawn_and_there_are_two_names(
+    seed: int, classes: tuple[int, ...]
+) -> None:
+    names = grouped(np.random.default_rng(seed), classes, CLASSES, GROUPS)
+    rows = [GROUPS[name] if name in GROUPS else (CLASSES.index(name),) for name in names]
+    together = [row for members in rows for row in members]
+    assert len(set(names)) == len(names) >= 2
+    assert len(set(together)) == len(together)
+    assert set(classes) <= set(together)
+    assert all(set(members) & set(classes) for members in rows)
+
+
+def test_about_half_of_the_classes_are_asked_for_by_their_group() -> None:
+    draw = np.random.default_rng(0)
+    apart = {name: (place,) for place, name in enumerate(("a", "b", "c", "d", "e", "f"))}
+    names = [name for _ in range(200) for name in grouped(draw, range(6), CLASSES, apart)]
+    assert 0.45 < np.mean([name in apart for name in names]) < 0.55
