@@ -31,12 +31,15 @@ GROUPS = {"insect": (0, 1), "mammal": (2, 3, 5), "fish": (4,)}
 class_sets = st.lists(st.integers(0, 5), unique=True, min_size=2).map(lambda found: tuple(sorted(found)))
 
 
-def foretold() -> Foretold:
+def foretold(before: int) -> Foretold:
+    """Return what is foretold; ``before`` is the state that torch's own generator happens to be in."""
     torch.manual_seed(0)
     assembler = Assembler(SMALL, len(CLASSES))
     torch.nn.init.normal_(assembler.saliency, 0.0, 1.0)
+    supernet = small_supernet()
+    torch.manual_seed(before)
     work = foretell(
-        small_supernet(),
+        supernet,
         assembler,
         nominal_profile(SMALL),
         DATA,
@@ -49,7 +52,7 @@ def foretold() -> Foretold:
 
 @pytest.fixture(scope="module")
 def found() -> Foretold:
-    return foretold()
+    return foretold(before=1)
 
 
 def asked(
@@ -93,8 +96,8 @@ def test_all_modules_are_foretold_to_be_better_than_none(found: Foretold) -> Non
     assert float(none) < float(every)
 
 
-def test_the_same_seed_foretells_the_same(found: Foretold) -> None:
-    again = foretold()
+def test_the_same_seed_foretells_the_same_whatever_was_drawn_before(found: Foretold) -> None:
+    again = foretold(before=2)
     assert again.error == found.error
     for name, tensor in found.predictor.state_dict().items():
         assert torch.equal(again.predictor.state_dict()[name], tensor), name
@@ -107,26 +110,26 @@ def fitted(accuracy_of_unseen: float | None) -> tuple[Foretold, torch.Tensor]:
         accuracy_of_unseen: of all that are unseen; None lets it follow from their size too.
     """
     draw = torch.Generator().manual_seed(0)
-    task = (torch.rand((200, 6), generator=draw) < 0.5).float()
+    task = (torch.rand((80, 6), generator=draw) < 0.5).float()
     task[:, 0] = 1.0
-    shares = torch.rand((200, 4), generator=draw)
-    unseen = (torch.arange(200) < 40).float()[:, None]
+    shares = torch.rand((80, 4), generator=draw)
+    unseen = (torch.arange(80) < 20).float()[:, None]
     accuracy = 0.4 + 0.5 * shares.mean(dim=1, keepdim=True)
     if accuracy_of_unseen is not None:
         accuracy = torch.where(unseen > 0, torch.tensor(accuracy_of_unseen), accuracy)
     of = torch.where(task > 0, task.cumsum(dim=1) - 1, torch.tensor(-1.0))
     torch.manual_seed(0)
     predictor = Predictor(SMALL, torch.full((6, 6), 0.05).fill_diagonal_(0.0))
-    rows = torch.cat([unseen, accuracy, task, shares, torch.zeros(200, 1), of], dim=1)
+    rows = torch.cat([unseen, accuracy, task, shares, torch.zeros(80, 1), of], dim=1)
     return _fit(predictor, rows, 6), accuracy
 
 
 def test_the_error_is_that_on_unseen_class_sets_which_are_never_fitted_on() -> None:
     right, accuracy = fitted(None)
     wrong, _ = fitted(0.05)
-    assert right.unseen == wrong.unseen == 40
+    assert right.unseen == wrong.unseen == 20
     assert right.error < 0.03
-    assert wrong.error == pytest.approx(float(accuracy[:40].mean()) - 0.05, abs=0.03)
+    assert wrong.error == pytest.approx(float(accuracy[:20].mean()) - 0.05, abs=0.03)
     for name, tensor in right.predictor.state_dict().items():
         assert torch.equal(wrong.predictor.state_dict()[name], tensor), name
 

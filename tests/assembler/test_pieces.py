@@ -54,7 +54,7 @@ def test_a_piece_that_does_not_exist_cannot_be_left_out(tmp_path: Path) -> None:
         small_setup(tmp_path, without=frozenset({"batchnorm"}))
 
 
-def test_pieces_of_serving_can_be_left_out(estimator: Estimator, tmp_path: Path) -> None:
+def test_pieces_of_serving_can_be_left_out(tmp_path: Path) -> None:
     folder = tmp_path / "small"
     card = small_checkpoint(folder, small_supernet())
     least = least_cost(scenario(1e-6, "ant", "fox"), card, PROFILE).latency_ms

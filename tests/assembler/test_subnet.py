@@ -21,7 +21,8 @@ counts = st.tuples(*(st.integers(0, block.modules) for block in SMALL.blocks))
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def arrays(subnet: Subnet) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ from tests.small import CLASSES, small_checkpoint, small_images, small_supernet
 def test_every_image_is_counted_once_under_its_class_and_answer(checkpoint: Checkpoint) -> None:
     confusion = confusion_of(checkpoint.supernet, checkpoint.calibration, TEST)
     expected = np.zeros((6, 6), np.int64)
-    np.add.at(expected, (TEST.labels, answers(checkpoint, TEST)), 1)
+    np.add.at(expected, (TEST.labels, np.array(answers(checkpoint, TEST))), 1)
     assert np.array_equal(confusion, expected)
 
 
