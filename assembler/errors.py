@@ -57,6 +57,14 @@ class VerificationFailed(AssemblerError):
         super().__init__(f"outputs differ by {difference:.2e}, {allowed:.0e} is allowed")
 
 
+class CompileFailed(AssemblerError):
+    """A model file is not what its format allows; ``reason`` is the checker's."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__("the model file is refused by the checker of its format")
+
+
 class MeasurementFailed(AssemblerError):
     """A model could not be run for measuring."""
 
