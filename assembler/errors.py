@@ -22,9 +22,9 @@ class FieldProblem:
 
 
 class MalformedJson(AssemblerError):
-    """The bytes are not one JSON document as the contract wants it."""
+    """The bytes are not one JSON document as the contract wants it; ``pointer`` is None where no place can be told."""
 
-    def __init__(self, detail: str, pointer: str = "") -> None:
+    def __init__(self, detail: str, pointer: str | None = None) -> None:
         self.detail = detail
         self.pointer = pointer
         super().__init__(detail)

@@ -163,8 +163,10 @@ def refusal(error: Exception) -> Refused:
         case Refused():
             return error
         case MalformedJson():
+            if error.pointer is None:
+                return Refused("malformed-json", error.detail)
             fault = FieldProblem(error.pointer, "malformed-json", error.detail)
-            return Refused("malformed-json", error.detail, (fault,) if error.pointer else ())
+            return Refused("malformed-json", error.detail, (fault,))
         case ScenarioInvalid():
             return Refused(error.code, error.detail, error.problems)
         case OperationalError():
