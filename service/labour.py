@@ -32,15 +32,15 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         worker_id: given by the process that supervises this one; it holds the other end of the standard input.
 
     Raises:
-        ServiceError, SupernetError, AssemblerError: from ``load``, it cannot start as things are.
+        ServiceError, SupernetError, AssemblerError: it cannot start as things are.
     """
     if worker_id is not None:
         # Ctrl-C reaches every process of a terminal; the supervisor says when it is this one's turn.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with_supervisor, name="tether", daemon=True).start()
-    use_scratch(settings.data_dir)
     engine = open_engine(settings.database_path)
     migrate(engine)
+    use_scratch(settings.data_dir)
     worker = worker_id or new_id("wrk")
     _register(engine, worker, supervised=worker_id is not None)
     pulse = Pulse(engine, settings, worker)
