@@ -41,6 +41,8 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
     engine = open_engine(settings.database_path)
     migrate(engine)
     use_scratch(settings.data_dir)
+    store = FileStore(settings.store_path)
+    store.clear()
     worker = worker_id or new_id("wrk")
     _register(engine, worker, supervised=worker_id is not None)
     pulse = Pulse(engine, settings, worker)
@@ -50,7 +52,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         for number in ending:
             signal.signal(number, _leave)
         builder = load(settings)
-        labour = Worker(settings, engine, FileStore(settings.store_path), builder, pulse, worker)
+        labour = Worker(settings, engine, store, builder, pulse, worker)
         for number in ending:
             signal.signal(number, lambda *_: labour.stop())
         pulse.ready = True
