@@ -10,7 +10,7 @@ from assembler.artifact import MEGABYTE, Assembly, Basis, Diagnosis, LimitCheck,
 from assembler.candidate import Candidate, cores, cut, finish, preferred, refitted
 from assembler.compile.onnx import build
 from assembler.device import Profile
-from assembler.errors import Infeasible
+from assembler.errors import CompileFailed, Infeasible
 from assembler.estimate import missed_when_measured, needed_limits, too_inaccurate, too_tight
 from assembler.images import TaskImages, task_images
 from assembler.manifest import manifest_of, metadata_of
@@ -59,6 +59,7 @@ def assemble(
 
     Raises:
         Infeasible: no model meets the limits, and the scenario does not ask for the nearest.
+        CompileFailed: the format's own checker refuses the file.
         VerificationFailed: the file does not compute what the supernet computes.
         MeasurementFailed: the file cannot be run.
     """
@@ -234,9 +235,16 @@ def _best(
 
 
 def _compiled(subnet: Subnet, scenario: Scenario, card: Card) -> bytes:
-    """Return the model file, which the format's own checker accepts."""
+    """Return the model file.
+
+    Raises:
+        CompileFailed: the format's own checker refuses it.
+    """
     content = build(subnet, card.architecture.input, metadata_of(scenario, card))
-    onnx.checker.check_model(onnx.load_from_string(content))
+    try:
+        onnx.checker.check_model(onnx.load_from_string(content))
+    except onnx.checker.ValidationError as error:
+        raise CompileFailed(str(error)) from error
     return content
 
 

@@ -22,9 +22,9 @@ class FieldProblem:
 
 
 class MalformedJson(AssemblerError):
-    """The bytes are not one JSON document as the contract wants it."""
+    """The bytes are not one JSON document as the contract wants it; ``pointer`` is None where no place can be told."""
 
-    def __init__(self, detail: str, pointer: str = "") -> None:
+    def __init__(self, detail: str, pointer: str | None = None) -> None:
         self.detail = detail
         self.pointer = pointer
         super().__init__(detail)
@@ -55,6 +55,14 @@ class VerificationFailed(AssemblerError):
         self.difference = difference
         self.allowed = allowed
         super().__init__(f"outputs differ by {difference:.2e}, {allowed:.0e} is allowed")
+
+
+class CompileFailed(AssemblerError):
+    """A model file is not what its format allows; ``reason`` is the checker's."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__("the model file is refused by the checker of its format")
 
 
 class MeasurementFailed(AssemblerError):

@@ -19,6 +19,7 @@ from supernet.task import Task
 
 MAX_CLASSES = 1000
 MAX_NAME = 200
+MAX_LABELS = 32
 MAX_DEADLINE_S = 7 * 24 * 3600.0
 MAX_REFINE_S = 300.0
 MAX_PROBLEMS = 20
@@ -93,8 +94,9 @@ def _check_task(task: Task) -> Task:
 
 
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:
-    if len(labels) > 32 or any(len(key) > 64 or len(value) > 256 for key, value in labels.items()):
-        detail = "must be at most 32, with keys of up to 64 and values of up to 256 characters"
+    too_many = len(labels) > MAX_LABELS
+    if too_many or any(len(key) > 64 or len(value) > 256 for key, value in labels.items()):
+        detail = f"must be at most {MAX_LABELS}, with keys of up to 64 and values of up to 256 characters"
         raise PydanticCustomError("labels", detail)
     return labels
 

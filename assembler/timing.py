@@ -3,7 +3,7 @@
 Latency does not depend on weights: networks of their shapes are run with random ones.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from assembler.compile.onnx import build
@@ -39,8 +39,22 @@ def hopeful(caps: Caps, profile: Profile) -> Caps:
 class Timed:
     """What networks of some shapes take here, each timed with random weights when it is first asked for."""
 
-    def __init__(self, scenario: Scenario, card: Card, profile: Profile) -> None:
-        self._scenario, self._card, self._profile = scenario, card, profile
+    def __init__(
+        self,
+        scenario: Scenario,
+        card: Card,
+        profile: Profile,
+        measure: Callable[..., ModelMeasurement] = measure_model,
+    ) -> None:
+        """Time nothing yet.
+
+        Args:
+            scenario: says what the limits and the classes are.
+            card: of the supernet.
+            profile: of this machine.
+            measure: what takes the time, called as ``measure_model`` is.
+        """
+        self._scenario, self._card, self._profile, self._measure = scenario, card, profile, measure
         self._found: dict[Shape, ModelMeasurement] = {}
 
     def keeps(self, gates: Gates) -> bool:
@@ -72,7 +86,7 @@ class Timed:
 
     def _time(self, content: bytes) -> ModelMeasurement:
         limits = self._scenario.limits
-        return measure_model(
+        return self._measure(
             content,
             self._card.architecture.input,
             threads=self._profile.threads,

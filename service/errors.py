@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from assembler.errors import (
+    CompileFailed,
     FieldProblem,
     Infeasible,
     MalformedJson,
@@ -162,8 +163,10 @@ def refusal(error: Exception) -> Refused:
         case Refused():
             return error
         case MalformedJson():
+            if error.pointer is None:
+                return Refused("malformed-json", error.detail)
             fault = FieldProblem(error.pointer, "malformed-json", error.detail)
-            return Refused("malformed-json", error.detail, (fault,) if error.pointer else ())
+            return Refused("malformed-json", error.detail, (fault,))
         case ScenarioInvalid():
             return Refused(error.code, error.detail, error.problems)
         case OperationalError():
@@ -185,6 +188,8 @@ def job_problem(error: BaseException, *, job_id: str, request_id: str) -> dict[s
             code, detail, problems = error.code, error.detail, error.problems
         case Refused():
             code, detail = error.code, error.detail
+        case CompileFailed():
+            code, detail = "compile-failed", str(error)
         case VerificationFailed() | MeasurementFailed():
             code, detail = "verification-failed", str(error)
         case _ if _is_out_of_memory(error):

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from assembler.errors import FieldProblem
+from assembler.scenario import MAX_LABELS
 from assembler.strict import unsafe_strings
 from service.errors import Refused
 from service.ids import FORM, is_id
@@ -142,9 +143,12 @@ def query_labels(request: Request) -> tuple[tuple[str, str | None], ...]:
     """Return key and value of every ``?label=``, written ``key:value`` or ``key=value``, or ``key`` for any value.
 
     Raises:
-        Refused: there is no key, or a text that no label can hold.
+        Refused: there is no key, a text that no label can hold, or more labels than a scenario has.
     """
-    return tuple(_label(text) for text in request.query_params.getlist("label"))
+    texts = request.query_params.getlist("label")
+    if len(texts) > MAX_LABELS:
+        raise _bad_query("label", f"must be given at most {MAX_LABELS} times")
+    return tuple(_label(text) for text in texts)
 
 
 def query_time_s(request: Request, name: str) -> float | None:

@@ -32,15 +32,17 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         worker_id: given by the process that supervises this one; it holds the other end of the standard input.
 
     Raises:
-        ServiceError, SupernetError, AssemblerError: from ``load``, it cannot start as things are.
+        ServiceError, SupernetError, AssemblerError: it cannot start as things are.
     """
     if worker_id is not None:
         # Ctrl-C reaches every process of a terminal; the supervisor says when it is this one's turn.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with_supervisor, name="tether", daemon=True).start()
-    use_scratch(settings.data_dir)
     engine = open_engine(settings.database_path)
     migrate(engine)
+    use_scratch(settings.data_dir)
+    store = FileStore(settings.store_path)
+    store.clear()
     worker = worker_id or new_id("wrk")
     _register(engine, worker, supervised=worker_id is not None)
     pulse = Pulse(engine, settings, worker)
@@ -50,7 +52,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         for number in ending:
             signal.signal(number, _leave)
         builder = load(settings)
-        labour = Worker(settings, engine, FileStore(settings.store_path), builder, pulse, worker)
+        labour = Worker(settings, engine, store, builder, pulse, worker)
         for number in ending:
             signal.signal(number, lambda *_: labour.stop())
         pulse.ready = True

@@ -6,7 +6,7 @@ import threading
 import time
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.db import reading, writing
 from service.errors import problem
@@ -51,7 +51,7 @@ class Pulse(threading.Thread):
         while not self._stopped.wait(self._settings.beat_s):
             try:
                 self.beat(time.time())
-            except OperationalError:
+            except SQLAlchemyError:
                 log.exception("the database did not take the heartbeat")
 
     def beat(self, now: float) -> None:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from assembler.artifact import Estimate
-from assembler.scenario import Scenario, parse_scenario
+from assembler.scenario import MAX_LABELS, Scenario, parse_scenario
 from service.db import reading, writing
 from service.errors import Refused
 from service.house import House
@@ -60,7 +60,7 @@ FILTERS = [
     query_parameter(
         "label",
         "only jobs with this label: key:value, or key alone for any value; several must all be there",
-        {"type": "array", "items": {"type": "string"}},
+        {"type": "array", "items": {"type": "string"}, "maxItems": MAX_LABELS},
     ),
     query_parameter(
         "created_after", "only jobs created later than this", {"type": "string", "format": "date-time"}

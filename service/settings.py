@@ -71,7 +71,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         auth_off_explicit=auth == "off",
         torch_device=torch_device,
         job_timeout_s=_positive(environ, "NNF_JOB_TIMEOUT_S", 600.0),
-        queue_limit=int(_positive(environ, "NNF_QUEUE_LIMIT", 10_000)),
+        queue_limit=_whole(environ, "NNF_QUEUE_LIMIT", 10_000),
     )
 
 
@@ -115,3 +115,10 @@ def _positive(environ: Mapping[str, str], name: str, default: float) -> float:
     if not 0 < value < 1e9:
         raise SettingInvalid(f"{name} must be a positive number")
     return value
+
+
+def _whole(environ: Mapping[str, str], name: str, default: int) -> int:
+    value = _positive(environ, name, default)
+    if value % 1:
+        raise SettingInvalid(f"{name} must be a whole number, at least 1")
+    return int(value)

@@ -1,11 +1,16 @@
 """The store: files addressed by the sha256 of their content, never by a name that a client chose."""
 
+import contextlib
 import hashlib
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 
+# What is this old is no longer being written, whoever shares the folder.
+LEFT_AFTER_S = 3600.0
+_NEW, _CHECK = ".new-", ".check-"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -25,7 +30,7 @@ class FileStore:
         digest = hashlib.sha256(content).hexdigest()
         path = self._path(digest)
         if not self.holds(digest):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path.parent)
             _write(path, content)
         self.get(digest)
         return digest
@@ -57,9 +62,19 @@ class FileStore:
             OSError: the store cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".check-") as probe:
+        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=_CHECK) as probe:
             probe.write(b"1")
             probe.flush()
+
+    def clear(self) -> None:
+        """Remove the unfinished files that killed processes left; those of the last hour stay."""
+        before = time.time() - LEFT_AFTER_S
+        for pattern in (f"{_CHECK}*", f"*/{_NEW}*"):
+            for path in self.folder.glob(pattern):
+                # Another process may remove it at the same time.
+                with contextlib.suppress(OSError):
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
     def _path(self, digest: str) -> Path:
         if not _SHA256.fullmatch(digest):
@@ -76,7 +91,7 @@ class ContentDamaged(OSError):
 
 
 def _write(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_NEW)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -86,8 +101,20 @@ def _write(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, and those above it, so that they are there after a power cut."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)

@@ -54,7 +54,12 @@ class Supervisor(threading.Thread):
         pause_s = FIRST_PAUSE_S
         while not self._stopping.is_set():
             worker, started = new_id("wrk"), time.monotonic()
-            process = self._start(worker)
+            try:
+                process = self._start(worker)
+            except OSError as error:
+                log.error("no worker can be started now (%s); it is tried again", error.strerror)
+                pause_s = self._pause(pause_s)
+                continue
             if process is None:
                 return
             code = process.wait()
@@ -69,8 +74,7 @@ class Supervisor(threading.Thread):
                 return
             log.warning("the worker ended with %d and is started again", code)
             pause_s = FIRST_PAUSE_S if time.monotonic() - started > STEADY_S else pause_s
-            self._stopping.wait(pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            pause_s = self._pause(pause_s)
 
     def stop(self) -> None:
         """End the worker: it gets a moment to put its job back into the queue."""
@@ -98,6 +102,11 @@ class Supervisor(threading.Thread):
             command = [*self._command, "--worker-id", worker, *again]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
             return self._process
+
+    def _pause(self, pause_s: float) -> float:
+        """Wait, and return how long to wait the next time."""
+        self._stopping.wait(pause_s)
+        return min(pause_s * 2, LONGEST_PAUSE_S)
 
     def _bury(self, worker: str, *, crashed: bool) -> None:
         try:

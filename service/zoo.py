@@ -39,7 +39,9 @@ def shipped_zoo() -> Path:
     return Path(str(resources.files("supernet"))) / "zoo"
 
 
-def find_members(folders: Iterable[Path], datasets: Path | None = None) -> tuple[Member, ...]:
+def find_members(
+    folders: Iterable[Path], datasets: Path | None = None, shipped: Path | None = None
+) -> tuple[Member, ...]:
     """Return all checkpoints, every file of them checked, by name.
 
     A shipped one that takes its images from a data set that is not at hand says so in ``lacks``; with a warning in the
@@ -48,19 +50,20 @@ def find_members(folders: Iterable[Path], datasets: Path | None = None) -> tuple
     Args:
         folders: each a checkpoint or a folder of checkpoints.
         datasets: folder of the data sets at hand.
+        shipped: folder of the checkpoints that come with the program, None where that is as installed.
 
     Raises:
         CheckpointDamaged: a checkpoint is not whole, its Card included.
         DataMissing: one that is not shipped takes its images from a data set that is not at hand.
         SettingInvalid: two checkpoints have the same name.
     """
-    return by_name(read_member(path, datasets) for path in checkpoints_in(folders))
+    return by_name(read_member(path, datasets, shipped) for path in checkpoints_in(folders))
 
 
-def read_member(folder: Path, datasets: Path | None) -> Member:
-    """Return the checkpoint in a folder, every file of it checked; raises as ``find_members`` does."""
+def read_member(folder: Path, datasets: Path | None, shipped: Path | None = None) -> Member:
+    """Return the checkpoint in a folder, every file of it checked; arguments and errors are ``find_members``'."""
     card = load_card(folder)
-    return Member(folder, card, _lacks(folder, card, datasets))
+    return Member(folder, card, _lacks(folder, card, datasets, shipped or shipped_zoo()))
 
 
 def by_name(members: Iterable[Member]) -> tuple[Member, ...]:
@@ -84,13 +87,13 @@ def usable(members: Iterable[Member]) -> tuple[Member, ...]:
     return tuple(member for member in members if not member.lacks)
 
 
-def _lacks(folder: Path, card: Card, datasets: Path | None) -> str:
+def _lacks(folder: Path, card: Card, datasets: Path | None, shipped: Path) -> str:
     if NAMED_FILE not in card.files:
         return ""
     try:
         data_at_hand(folder, load_named(folder), datasets)
     except DataMissing as missing:
-        if shipped_zoo() not in folder.parents:
+        if shipped not in folder.parents:
             raise
         # Who names no data sets does not miss one.
         log.log(logging.INFO if datasets is None else logging.WARNING, "left out: %s", missing)

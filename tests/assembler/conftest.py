@@ -1,12 +1,15 @@
 """What several tests of this room start from."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from assembler.device import LatencyFit, Machine, MemoryFit, Profile, Quality
 from supernet.card import Architecture
 from supernet.design import small_design
+from tests.assembler.measuring import request, slow
+from tests.shapes import SMALL
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +46,16 @@ def profile(shipped: Architecture) -> Profile:
             duration_s=8.0,
         ),
     )
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> dict[str, object]:
+    """A request to measure a small net."""
+    return request(tmp_path, SMALL, (1, 1, 1))
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> dict[str, object]:
+    """A request to measure a net that takes long."""
+    (tmp_path / "slow").mkdir()
+    return {**request(tmp_path / "slow", slow(), (8,) * 4), "percentile": 99}

@@ -11,7 +11,7 @@ import pytest
 from assembler.artifact import Assembly, Measured
 from assembler.assemble import Phase, assemble
 from assembler.device import Profile
-from assembler.errors import Infeasible
+from assembler.errors import CompileFailed, Infeasible
 from assembler.estimate import estimate
 from assembler.measure import measure_device
 from assembler.propose import Estimator, propose
@@ -75,6 +75,18 @@ def test_the_file_stands_alone(kit: Kit) -> None:
     assert scores.shape == (60, 3)
     assert (scores.argmax(axis=1) == mine.labels).mean() == pytest.approx(measured(assembly).accuracy)
     onnx.checker.check_model(onnx.load_from_string(assembly.content), full_check=True)
+
+
+def test_a_file_that_the_formats_checker_refuses_is_not_delivered(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: onnx.ModelProto) -> None:
+        raise onnx.checker.ValidationError("no such operator")
+
+    monkeypatch.setattr("onnx.checker.check_model", refuse)
+    with pytest.raises(CompileFailed) as caught:
+        made(kit, scenario({"size_mb": 1.0}))
+    assert caught.value.reason == "no such operator"
 
 
 def test_a_tighter_size_gives_a_smaller_file(kit: Kit) -> None:

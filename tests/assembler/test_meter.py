@@ -1,3 +1,5 @@
+"""The measuring process is there when it is needed, replaced when it is lost, and gone with its owner."""
+
 import json
 import os
 import signal
@@ -10,40 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from assembler.compile.onnx import build
 from assembler.errors import MeasurementFailed
 from assembler.meter import Meter
-from assembler.subnet import random_subnet
-from supernet.card import Architecture
-from tests.shapes import SMALL
-
-
-def slow() -> Architecture:
-    """A net that one thread needs some tenth of a second for."""
-    side = 256
-    blocks = tuple(
-        SMALL.blocks[0].model_copy(update={"height": side, "width": side, "modules": 8}) for _ in range(4)
-    )
-    image = SMALL.input.model_copy(update={"height": 2 * side, "width": 2 * side})
-    return SMALL.model_copy(update={"blocks": blocks, "input": image})
-
-
-def request(folder: Path, architecture: Architecture, counts: tuple[int, ...]) -> dict[str, object]:
-    path = folder / "model.onnx"
-    path.write_bytes(build(random_subnet(architecture, counts, 5), architecture.input))
-    side = architecture.input.height
-    return {"do": "model", "path": str(path), "shape": [1, side, side], "threads": 1, "percentile": 50}
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> dict[str, object]:
-    return request(tmp_path, SMALL, (1, 1, 1))
-
-
-@pytest.fixture
-def endless(tmp_path: Path) -> dict[str, object]:
-    (tmp_path / "slow").mkdir()
-    return {**request(tmp_path / "slow", slow(), (8,) * 4), "percentile": 99}
+from tests.assembler.measuring import children, runners
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +23,9 @@ def shared() -> Iterator[Meter]:
         yield meter
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def helper() -> int:
-    """The measuring process of this test: the newest child that runs it."""
-    found = [
-        c for c in children(os.getpid()) if b"assembler.runner" in Path(f"/proc/{c}/cmdline").read_bytes()
-    ]
-    return max(found)
+def newest() -> int:
+    """The measuring process of this test: the newest one."""
+    return runners()[-1]
 
 
 def alive(pid: int) -> bool:
@@ -96,44 +60,16 @@ def test_a_model_is_measured_again_and_again(quick: dict[str, object], shared: M
     assert max(memory) - min(memory) < 0.3
 
 
-def test_a_file_that_is_no_model_fails_with_a_reason_and_without_a_path(
-    quick: dict[str, object], shared: Meter, tmp_path: Path
-) -> None:
-    broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"no model")
-    with pytest.raises(MeasurementFailed, match="could not be measured") as caught:
-        list(shared.ask({**quick, "path": str(broken)}, timeout_s=30))
-    assert str(tmp_path) not in str(caught.value)
-    assert list(shared.ask(quick, timeout_s=30))
-
-
-def test_an_image_of_the_wrong_shape_fails(quick: dict[str, object], shared: Meter) -> None:
-    with pytest.raises(MeasurementFailed, match="could not be measured"):
-        list(shared.ask({**quick, "shape": [3, 16, 16]}, timeout_s=30))
-
-
-def test_what_takes_too_long_is_stopped(
-    quick: dict[str, object], endless: dict[str, object], shared: Meter
-) -> None:
-    start = time.monotonic()
-    with pytest.raises(MeasurementFailed, match=r"did not end within 0\.5 s"):
-        list(shared.ask(endless, timeout_s=0.5))
-    assert time.monotonic() - start < 5
-    assert list(shared.ask(quick, timeout_s=30))
-
-
-def test_a_model_that_ends_its_process_fails_and_the_next_is_measured(
-    quick: dict[str, object], endless: dict[str, object], tmp_path: Path
+def test_what_cannot_be_measured_is_an_error_and_the_next_is_measured_by_the_same_process(
+    quick: dict[str, object],
 ) -> None:
     with Meter() as meter:
         list(meter.ask(quick, timeout_s=30))
-        before = helper()
-        killer = kill_soon(lambda: next(iter(children(before)), None))
-        with pytest.raises(MeasurementFailed, match="ended by signal 9"):
-            list(meter.ask(endless, timeout_s=60))
-        killer.join()
+        before = newest()
+        with pytest.raises(MeasurementFailed, match="could not be measured"):
+            list(meter.ask({**quick, "shape": [3, 16, 16]}, timeout_s=30))
         assert list(meter.ask(quick, timeout_s=30))
-        assert helper() == before
+        assert newest() == before
 
 
 def test_a_lost_process_is_an_error_and_then_replaced(
@@ -141,7 +77,7 @@ def test_a_lost_process_is_an_error_and_then_replaced(
 ) -> None:
     with Meter() as meter:
         list(meter.ask(quick, timeout_s=30))
-        before = helper()
+        before = newest()
         forks: list[int] = []
 
         def once_it_works() -> int | None:
@@ -153,14 +89,14 @@ def test_a_lost_process_is_an_error_and_then_replaced(
             list(meter.ask(endless, timeout_s=60))
         killer.join()
         assert list(meter.ask(quick, timeout_s=30))
-        assert helper() != before
+        assert newest() != before
         assert not any(alive(fork) for fork in forks)
 
 
 def test_a_process_lost_between_two_models_is_replaced_without_an_error(quick: dict[str, object]) -> None:
     with Meter() as meter:
         list(meter.ask(quick, timeout_s=30))
-        os.kill(helper(), signal.SIGKILL)
+        os.kill(newest(), signal.SIGKILL)
         time.sleep(0.2)
         assert list(meter.ask(quick, timeout_s=30))
 
@@ -177,7 +113,7 @@ def test_an_answer_nobody_waits_for_is_not_taken_for_the_next(quick: dict[str, o
 def test_closing_ends_the_process(quick: dict[str, object]) -> None:
     meter = Meter()
     list(meter.ask(quick, timeout_s=30))
-    process = helper()
+    process = newest()
     meter.close()
     meter.close()
     assert not alive(process)
@@ -205,8 +141,8 @@ def test_the_process_ends_with_its_owner(quick: dict[str, object]) -> None:
 def test_the_process_is_small_and_single_threaded(quick: dict[str, object]) -> None:
     with Meter() as meter:
         list(meter.ask(quick, timeout_s=30))
-        maps = Path(f"/proc/{helper()}/maps").read_text()
-        status = Path(f"/proc/{helper()}/status").read_text()
+        maps = Path(f"/proc/{newest()}/maps").read_text()
+        status = Path(f"/proc/{newest()}/status").read_text()
     assert "onnxruntime" in maps
     assert "torch" not in maps
     assert "Threads:\t1\n" in status

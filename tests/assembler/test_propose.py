@@ -4,12 +4,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from assembler.candidate import cut, finish
 from assembler.nominal import nominal_profile
-from assembler.pieces import Pieces
 from assembler.propose import FEWEST_COMPARED, Estimator, affordable, budget_of, caps_of, least_cost, propose
 from assembler.scenario import Scenario, parse_scenario
 from assembler.search import search
@@ -18,7 +15,7 @@ from supernet.backbones import LITE0
 from supernet.card import load_card
 from supernet.gates import full_gates
 from tests.shapes import SMALL
-from tests.small import CLASSES, small_checkpoint, small_images, small_supernet, sorted_images
+from tests.small import CLASSES, small_checkpoint, small_supernet
 
 PROFILE = nominal_profile(SMALL)
 
@@ -76,24 +73,3 @@ def test_few_large_networks_are_compared_and_many_small_ones(estimator: Estimato
     dense = replace(found[0], gates=full_gates(large))
     assert affordable((dense,) * 5, large) == (dense,) * FEWEST_COMPARED
     assert affordable((), large) == ()
-
-
-def test_pieces_of_serving_can_be_left_out(estimator: Estimator, tmp_path: Path) -> None:
-    folder = tmp_path / "small"
-    card = small_checkpoint(folder, small_supernet())
-    least = least_cost(scenario(1e-6, "ant", "fox"), card, PROFILE).latency_ms
-    asked = scenario(least * 1.6, "ant", "fox")
-    whole = propose(asked, Estimator(folder, card), PROFILE)
-    general = propose(asked, Estimator(folder, card, Pieces(weights=(0.0,))), PROFILE)
-    unshrunk = propose(asked, Estimator(folder, card, Pieces(sides=False)), PROFILE)
-    sides = [proposal.gates.side for proposal in whole]
-    assert len(set(sides)) == len(general) <= len(whole)
-    assert len(Estimator(folder, card, Pieces(weights=(0.0,))).utilities((0,), 0.5)) == 1
-    assert {proposal.gates.side for proposal in unshrunk} == {None} < set(sides)
-
-
-def test_a_head_that_is_not_fitted_is_the_supernets(tmp_path: Path) -> None:
-    supernet = small_supernet()
-    images = sorted_images(small_images(20, 1), small_images(20, 2), "fox", "ant")
-    candidate = finish(cut(full_gates(SMALL), supernet, images), SMALL, images, refit=False)
-    assert np.array_equal(candidate.subnet.head_weight, supernet.head.weight.detach().numpy()[[5, 0]])

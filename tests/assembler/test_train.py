@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from assembler.effort import Effort
-from assembler.pieces import TRAINING
 from assembler.probe import start_head
 from assembler.propose import Estimator
 from assembler.publish import Publication, publish
 from assembler.train import SHARES, STANDING_SHARES, STATE_FILE, Progress, Setup, Trained, phase_ends, train
-from supernet.augment import Augmentation
 from supernet.backbones import LITE0, grow, settle
 from supernet.card import DataSource, load_card
 from supernet.checkpoint import load_checkpoint
@@ -22,19 +19,10 @@ from supernet.data import DataSet, Split
 from supernet.evaluate import as_batch
 from supernet.model import Supernet
 from supernet.task import Kind, Task
-from supernet.train import Recipe
-from tests.shapes import SMALL
-from tests.small import CLASSES, small_images
-
-DATA = DataSet("stripes", CLASSES, small_images(20, 1), small_images(20, 2), small_images(10, 3))
-
+from tests.assembler.runs import short_setup, small_setup
+from tests.small import CLASSES
 
 WORK = ["full", "elastic", "ladder", "saliency", "joint", "settle", "predictor"]
-
-
-def small_setup(work: Path, **changed: object) -> Setup:
-    recipe = Recipe(epochs=6, batch=24, learning_rate=0.05, augmentation=Augmentation(1, False, 0.0))
-    return replace(Setup(SMALL, DATA, work, recipe, effort=Effort(networks=10, pairs=20)), **changed)  # type: ignore[arg-type]
 
 
 def test_phases_follow_each_other_to_the_last_step() -> None:
@@ -102,39 +90,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     trained = list(train(small_setup(tmp_path_factory.mktemp("whole"))))[-1]
     assert isinstance(trained, Trained)
     return trained
-
-
-def short_setup(work: Path, **changed: object) -> Setup:
-    setup = small_setup(work, effort=Effort(networks=3, pairs=20), **changed)
-    return replace(setup, recipe=replace(setup.recipe, epochs=2))
-
-
-@pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    trained = list(train(short_setup(tmp_path_factory.mktemp("short"))))[-1]
-    assert isinstance(trained, Trained)
-    return trained
-
-
-@pytest.mark.parametrize("piece", TRAINING)
-def test_every_piece_of_training_can_be_left_out(tmp_path: Path, short: Trained, piece: str) -> None:
-    setup = short_setup(tmp_path, without=frozenset({piece}))
-    assert setup.fingerprint != short_setup(tmp_path).fingerprint
-    trained = list(train(setup))[-1]
-    assert isinstance(trained, Trained)
-    mine, theirs = trained.assembler.state_dict(), short.assembler.state_dict()
-    if piece == "saliency":
-        assert float(mine["saliency"].abs().max()) == 0.0 < float(theirs["saliency"].abs().max())
-    if piece in ("learning", "ladder"):
-        assert float(mine["shift"].abs().max()) == 0.0 < float(theirs["shift"].abs().max())
-    # Without published weights there is nothing to settle, to probe or to go back to.
-    if piece not in ("learning", "probe", "settling", "way-back"):
-        assert not torch.equal(trained.supernet.head.weight, short.supernet.head.weight)
-
-
-def test_a_piece_that_does_not_exist_cannot_be_left_out(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="batchnorm is no piece of training; these are: average"):
-        small_setup(tmp_path, without=frozenset({"batchnorm"}))
 
 
 def test_a_run_from_a_published_network_starts_with_its_weights_and_a_head_for_them(tmp_path: Path) -> None:

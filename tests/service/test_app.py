@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
+from assembler.strict import MAX_DEPTH
 from service.app import PROBLEM
 from service.db import reading
 from service.errors import CODES
@@ -49,12 +50,15 @@ BAD_BODIES: list[tuple[bytes, int, str, str | None]] = [
     (b"", 400, "malformed-json", None),
     (b"{", 400, "malformed-json", None),
     (b"\xff\xfe\x00", 400, "malformed-json", None),
-    (b'{"limits": {"latency_ms": NaN}}', 400, "malformed-json", None),
-    (b'{"limits": {"latency_ms": Infinity}}', 400, "malformed-json", None),
+    (b'{"limits": {"latency_ms": NaN}}', 400, "malformed-json", "/limits/latency_ms"),
+    (b'{"limits": {"latency_ms": Infinity}}', 400, "malformed-json", "/limits/latency_ms"),
+    (b'{"limits": {"latency_ms": -Infinity}}', 400, "malformed-json", "/limits/latency_ms"),
+    (b"NaN", 400, "malformed-json", ""),
+    (b'{"task": {"classes": ["a\x00"]}}', 400, "malformed-json", "/task/classes/0"),
     (b'{"limits": {"size_mb": 1, "size_mb": 2}}', 400, "malformed-json", "/limits/size_mb"),
-    (b"[" * 100_000, 400, "malformed-json", None),
-    (b'{"task":' * 100_000, 400, "malformed-json", None),
-    (b"[" * 100_000 + b"]" * 100_000, 400, "malformed-json", None),
+    (b"[" * 100_000, 400, "malformed-json", "/0" * MAX_DEPTH),
+    (b'{"task":' * 100_000, 400, "malformed-json", "/task" * MAX_DEPTH),
+    (b"[" * 100_000 + b"]" * 100_000, 400, "malformed-json", "/0" * MAX_DEPTH),
     (b"[]", 422, "scenario-invalid", ""),
     (raw(task={"kind": "classification", "classes": ["coats"]}), 422, "unknown-class", "/task/classes/0"),
     (

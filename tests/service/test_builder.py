@@ -180,25 +180,6 @@ def test_a_worker_without_its_gpu_ends_with_one_sentence(tmp_path: Path) -> None
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    wanted = {"task": {"kind": "classification", "classes": ["Bag", "Coat"]}, "limits": {"size_mb": 1}}
-    (tmp_path / "scenario.json").write_text(json.dumps(wanted))
-    command = [sys.executable, "-m", "service.cli", "generate", str(tmp_path / "scenario.json")]
-    ended = subprocess.run(
-        [*command, "--data-dir", str(tmp_path / "file" / "data")],
-        cwd=Path(__file__).parents[2],
-        env={"PATH": "", "NNF_TORCH_DEVICE": "cpu", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ended.returncode == 2, ended.stderr
-    assert ended.stderr.startswith("nnfactory: device profiles cannot be kept in ")
-    assert ended.stderr.count("\n") == 1
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_that_is_there_is_taken_and_makes_the_same_models(zoo: Path, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 1, 16, 16)).astype(np.float32)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from service.cli import app
@@ -33,6 +34,17 @@ def test_migrate_makes_the_database(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "data" / "nnfactory.db")
     assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
     connection.close()
+
+
+@pytest.mark.parametrize("command", ["worker", "migrate"])
+def test_a_data_folder_that_cannot_be_made_is_one_sentence_and_exit_code_two(
+    tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(app, [command, "--data-dir", str(tmp_path / "file" / "x")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("nnfactory: data folder")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_setting_that_cannot_be_used_is_one_sentence_and_exit_code_two(tmp_path: Path) -> None:

@@ -2,17 +2,13 @@ import sqlite3
 import threading
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, func, insert, select, text
 
 from service.db import Watch, open_engine, reading, writing
 from service.errors import DataUnusable
-from service.migrations import HEAD, migrate
+from service.migrations import migrate
 from service.settings import Settings
-from service.tables import metadata, workers
+from service.tables import workers
 
 WORKER = {"host": "h", "pid": 1, "started_at": 0.0, "seen_at": 0.0, "ready": False}
 
@@ -20,24 +16,6 @@ WORKER = {"host": "h", "pid": 1, "started_at": 0.0, "seen_at": 0.0, "ready": Fal
 def count(engine: Engine) -> int:
     with reading(engine) as connection:
         return connection.scalar(select(func.count()).select_from(workers)) or 0
-
-
-def test_the_migrations_make_exactly_the_tables_of_the_code(engine: Engine) -> None:
-    with reading(engine) as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-
-
-def test_the_newest_migration_is_the_one_a_start_looks_for() -> None:
-    config = Config()
-    config.set_main_option("script_location", "service:migrations")
-    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
-
-
-def test_migrating_again_changes_nothing(engine: Engine) -> None:
-    with writing(engine) as connection:
-        connection.execute(insert(workers).values(id="w", **WORKER))
-    migrate(engine)
-    assert count(engine) == 1
 
 
 def test_what_a_failed_block_wrote_is_taken_back(engine: Engine) -> None:
@@ -106,21 +84,3 @@ def test_a_folder_that_cannot_be_made_is_named(settings: Settings) -> None:
     settings.data_dir.write_text("in the way")
     with pytest.raises(DataUnusable, match="cannot be made"):
         open_engine(settings.database_path)
-
-
-def test_a_file_that_is_no_database_is_refused_in_one_sentence(settings: Settings) -> None:
-    settings.data_dir.mkdir(parents=True)
-    settings.database_path.write_bytes(b"no database at all" * 1000)
-    engine = open_engine(settings.database_path)
-    with pytest.raises(DataUnusable, match="cannot be used"):
-        migrate(engine)
-    engine.dispose()
-
-
-def test_a_database_of_a_newer_version_is_refused_and_left_alone(engine: Engine) -> None:
-    with writing(engine) as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DataUnusable, match="another version"):
-        migrate(engine)
-    with reading(engine) as connection:
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"

@@ -111,6 +111,18 @@ def test_a_worker_takes_jobs_until_it_is_stopped_and_is_forgotten_then(
     assert registered(engine) == {}
 
 
+def test_a_worker_clears_away_what_a_killed_one_was_storing(
+    engine: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    left = settings.store_path / "ab" / ".new-x"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    os.utime(left, (0, 0))
+    with working(BUILDING, settings, tmp_path / "temporary", "wrk_1"):
+        wait_until(lambda: registered(engine) == {"wrk_1": True})
+        assert not left.exists()
+
+
 def test_a_supervised_worker_leaves_interrupts_to_its_supervisor_and_ends_with_it(
     engine: Engine, settings: Settings, tmp_path: Path
 ) -> None:

@@ -71,6 +71,25 @@ def test_without_a_pulse_the_next_one_takes_the_job_back(engine: Engine, setting
     assert read(engine, job).state is State.QUEUED
 
 
+def test_it_beats_on_when_the_database_was_damaged_for_a_while(engine: Engine, settings: Settings) -> None:
+    whole, path = settings.data_dir / "whole", settings.database_path
+    with writing(engine) as connection:
+        add_worker(connection, "w", host="h", pid=1, now=0.0)
+    engine.dispose()
+    path.rename(whole)
+    path.write_bytes(b"no database" * 1000)
+    pulse = Pulse(engine, settings, "w")
+    pulse.ready = True
+    pulse.start()
+    time.sleep(0.3)
+    assert pulse.is_alive()
+    whole.rename(path)
+    time.sleep(0.5)
+    pulse.stop()
+    with reading(engine) as connection:
+        assert has_ready_worker(connection, since=time.time() - 5)
+
+
 def test_a_job_that_hangs_is_ended_and_its_process_with_it(engine: Engine, settings: Settings) -> None:
     job = add(engine)
     root = Path(__file__).parents[2]

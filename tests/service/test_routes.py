@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from assembler.artifact import Assembly, Diagnosis, Predicted
 from assembler.errors import Infeasible
-from assembler.scenario import Scenario
+from assembler.scenario import MAX_LABELS, Scenario
 from service.app import create_app
 from service.house import House
 from service.worker import Step, Worker
@@ -206,6 +206,8 @@ def test_a_filter_goes_on_over_pages(app: FastAPI) -> None:
         "label=a:%00",
         "label=a%22b:c",
         "label=a&label=",
+        "&".join(["label=a"] * (MAX_LABELS + 1)),
+        "&".join(["label=a"] * 1100),
         "created_after=",
         "created_after=yesterday",
         "created_after=2026-01-31",
@@ -219,6 +221,21 @@ def test_a_filter_that_cannot_be_used_is_refused(app: FastAPI, query: str) -> No
     response = ask(app, "GET", f"/jobs?{query}")
     assert (response.status_code, response.json()["code"]) == (400, "bad-query")
     assert response.json()["errors"][0]["pointer"] == f"/{query.split('=')[0]}"
+
+
+def test_as_many_labels_may_be_asked_for_as_a_scenario_holds(app: FastAPI) -> None:
+    labels = {f"key{number}": "x" for number in range(MAX_LABELS)}
+    submit(app, name="a", labels=labels)
+    submit(app, name="b", labels={"key0": "x"})
+    assert names(app, "&".join(f"label={key}:x" for key in labels)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "one", ["state=queued", "device=local", "created_after=2001-01-01T00:00:00Z", "page_size=5", "other=x"]
+)
+def test_a_parameter_that_stands_a_thousand_times_does_no_harm(app: FastAPI, one: str) -> None:
+    submit(app, name="a")
+    assert names(app, "&".join([one] * 1100)) == ["a"]
 
 
 def test_models_are_listed_in_pages(app: FastAPI, worker_with: Make) -> None:

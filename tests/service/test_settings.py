@@ -43,11 +43,18 @@ def test_settings_come_from_the_environment_and_the_command_line_goes_first(tmp_
         {"NNF_STORE_URL": "s3://bucket"},
         {"NNF_JOB_TIMEOUT_S": "-1"},
         {"NNF_QUEUE_LIMIT": "many"},
+        {"NNF_QUEUE_LIMIT": "0"},
+        {"NNF_QUEUE_LIMIT": "0.5"},
+        {"NNF_QUEUE_LIMIT": "1.5"},
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused_by_name(environ: dict[str, str]) -> None:
     with pytest.raises(SettingInvalid, match=next(iter(environ))):
         read_settings(environ)
+
+
+def test_a_queue_may_be_as_short_as_one_job() -> None:
+    assert read_settings({"NNF_QUEUE_LIMIT": "1"}).queue_limit == 1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])

@@ -1,11 +1,13 @@
 import hashlib
+import os
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.store import ContentDamaged, FileStore
+from service.store import LEFT_AFTER_S, ContentDamaged, FileStore
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,37 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="No space left"):
         FileStore(tmp_path).put(b"x")
     assert files(tmp_path) == []
+
+
+def test_what_killed_writers_left_is_cleared_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    digest = store.put(b"x")
+    fresh, left, probe = (
+        tmp_path / digest[:2] / ".new-1",
+        tmp_path / digest[:2] / ".new-2",
+        tmp_path / ".check-1",
+    )
+    for path in (fresh, left, probe):
+        path.write_bytes(b"half")
+    for path in (left, probe, tmp_path / digest[:2] / digest):
+        os.utime(path, (time.time() - 2 * LEFT_AFTER_S,) * 2)
+    store.clear()
+    assert set(files(tmp_path)) == {fresh, tmp_path / digest[:2] / digest}
+
+
+def test_a_store_that_is_not_there_yet_has_nothing_to_clear(tmp_path: Path) -> None:
+    FileStore(tmp_path / "new").clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_file_and_the_folders_made_for_it_are_written_out_to_survive_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = set()
+    monkeypatch.setattr("os.fsync", lambda number: synced.add(os.fstat(number).st_ino))
+    digest = FileStore(tmp_path / "data" / "store").put(b"x")
+    path = tmp_path / "data" / "store" / digest[:2] / digest
+    assert {one.stat().st_ino for one in (path, *list(path.parents)[:3])} <= synced
 
 
 def test_what_is_not_there_cannot_be_read(tmp_path: Path) -> None:

@@ -70,6 +70,29 @@ def test_a_worker_that_can_never_work_is_not_started_again(engine: Engine, notes
     assert len(started(notes)) == 1
 
 
+def test_a_worker_that_cannot_be_started_now_is_started_later(engine: Engine, tmp_path: Path) -> None:
+    program, notes = tmp_path / "program", tmp_path / "notes"
+    supervisor = Supervisor(engine, (str(program), str(notes), "wait"), lambda: None)
+    supervisor.start()
+    time.sleep(0.3)
+    (tmp_path / "new").write_text(f"#!{sys.executable}\n{CHILD}")
+    (tmp_path / "new").chmod(0o700)
+    (tmp_path / "new").rename(program)
+    wait_until(lambda: started(notes))
+    supervisor.stop()
+    supervisor.join(5)
+    assert not supervisor.is_alive()
+
+
+def test_a_supervisor_that_starts_nothing_can_be_stopped(engine: Engine, tmp_path: Path) -> None:
+    supervisor = Supervisor(engine, (str(tmp_path / "nothing"),), lambda: None)
+    supervisor.start()
+    time.sleep(0.1)
+    supervisor.stop()
+    supervisor.join(5)
+    assert not supervisor.is_alive()
+
+
 def test_stopping_ends_the_worker(engine: Engine, notes: Path) -> None:
     supervisor = supervise(engine, notes, "wait")
     wait_until(lambda: started(notes))

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from assembler.artifact import Assembly, Diagnosis, Predicted
-from assembler.errors import FieldProblem, Infeasible, MeasurementFailed, ScenarioInvalid, VerificationFailed
+from assembler.errors import (
+    CompileFailed,
+    FieldProblem,
+    Infeasible,
+    MeasurementFailed,
+    ScenarioInvalid,
+    VerificationFailed,
+)
 from assembler.scenario import Scenario
 from service.db import reading, writing
 from service.house import House
@@ -104,6 +111,7 @@ class OutOfMemoryError(RuntimeError):
 FAILURES: list[tuple[BaseException, str, str]] = [
     (Infeasible(DIAGNOSIS), "scenario-infeasible", "user"),
     (VerificationFailed(0.1, 0.0001), "verification-failed", "service"),
+    (CompileFailed("a secret of the checker"), "compile-failed", "service"),
     (MeasurementFailed("the runtime refuses the file"), "verification-failed", "service"),
     (MemoryError(), "out-of-memory", "service"),
     (OutOfMemoryError("device"), "out-of-memory", "service"),

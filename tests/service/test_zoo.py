@@ -79,26 +79,23 @@ def test_a_checkpoint_whose_images_are_not_at_hand_is_named(tmp_path: Path) -> N
 
 
 def test_a_shipped_checkpoint_whose_images_are_not_at_hand_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     without_images(tmp_path / "zoo" / "clothes")
     write_member(tmp_path / "zoo" / "shoes", "shoes")
-    monkeypatch.setattr(zoo, "shipped_zoo", lambda: tmp_path / "zoo")
-    found = find_members([tmp_path / "zoo"])
+    shipped = tmp_path / "zoo"
+    found = find_members([shipped], shipped=shipped)
     assert [member.card.name for member in usable(found)] == ["shoes"]
     assert "cifar10_train.npz" in found[0].lacks
     assert caplog.text == ""
-    assert len(usable(find_members([tmp_path / "zoo"], tmp_path))) == 1
+    assert len(usable(find_members([shipped], tmp_path, shipped))) == 1
     assert "cifar10_train.npz" in caplog.text
 
 
-def test_ones_own_checkpoint_takes_the_place_of_a_shipped_one_that_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ones_own_checkpoint_takes_the_place_of_a_shipped_one_that_is_left_out(tmp_path: Path) -> None:
     without_images(tmp_path / "zoo" / "clothes")
     own = write_member(tmp_path / "own" / "clothes", "clothes")
-    monkeypatch.setattr(zoo, "shipped_zoo", lambda: tmp_path / "zoo")
     for folders in ([tmp_path / "zoo", tmp_path / "own"], [tmp_path / "own", tmp_path / "zoo"]):
-        (member,) = find_members(folders)
+        (member,) = find_members(folders, shipped=tmp_path / "zoo")
         assert member.folder == own
         assert not member.lacks

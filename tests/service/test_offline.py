@@ -1,0 +1,94 @@
+"""The commands that need no server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from service.cli import app
+from tests.commands import look_at_stripes, nnfactory, train_stripes
+from tests.small import CLASSES
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"task": 1}', "/task"),
+        ("{", "JSON"),
+        (None, "cannot read"),
+        ('{"limits": {"size_mb": NaN}}', "JSON"),
+    ],
+)
+def test_a_faulty_scenario_file_is_one_sentence(tmp_path: Path, content: str | None, told: str) -> None:
+    if content is not None:
+        (tmp_path / "scenario.json").write_text(content)
+    done = nnfactory("generate", "scenario.json", "--data-dir", str(tmp_path / "data"), cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_supernet_is_looked_at(tmp_path: Path) -> None:
+    train_stripes(tmp_path)
+    card = (tmp_path / "zoo" / "stripes" / "card.json").read_bytes()
+    assert "on 60 test images" in (tmp_path / "zoo" / "stripes" / "look.html").read_text()
+    assert "on 60 test images" in look_at_stripes(tmp_path, "--data", "stripes.npz")
+    assert "on 120 validation images of the checkpoint" in look_at_stripes(tmp_path)
+    assert (tmp_path / "zoo" / "stripes" / "card.json").read_bytes() == card
+    with np.load(tmp_path / "stripes.npz") as members:
+        np.savez(tmp_path / "other.npz", **{**members, "classes": np.array(CLASSES[::-1])})
+    refused = nnfactory("look", "zoo/stripes", "--data", "other.npz", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "other classes or images" in refused.stderr
+
+
+def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    wanted = {"task": {"kind": "classification", "classes": ["Bag", "Coat"]}, "limits": {"size_mb": 1}}
+    (tmp_path / "scenario.json").write_text(json.dumps(wanted))
+    command = [sys.executable, "-m", "service.cli", "generate", str(tmp_path / "scenario.json")]
+    ended = subprocess.run(
+        [*command, "--data-dir", str(tmp_path / "file" / "data")],
+        cwd=Path(__file__).parents[2],
+        env={"PATH": "", "NNF_TORCH_DEVICE": "cpu", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("nnfactory: device profiles cannot be kept in ")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("out", ["scenario.json", "folder"])
+def test_a_model_is_not_written_over_its_scenario_or_a_folder(tmp_path: Path, out: str) -> None:
+    scenario = tmp_path / "scenario.json"
+    scenario.write_text("{}")
+    (tmp_path / "folder").mkdir()
+    arguments = ["generate", str(scenario), "--out", str(tmp_path / out)]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "TERM": "dumb"})
+    assert result.exit_code == 2, result.output
+    assert "must name a file, and not the scenario" in result.stderr
+    assert scenario.read_text() == "{}"
+
+
+def test_a_machine_is_not_measured_when_its_profile_cannot_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = CliRunner().invoke(app, ["measure", "--data-dir", str(tmp_path / "file" / "data")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("nnfactory: device profiles cannot be kept in ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_a_folder_that_is_no_checkpoint_is_not_looked_at(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["look", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "card.json cannot be read" in result.stderr
+    assert not list(tmp_path.iterdir())
