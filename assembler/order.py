@@ -5,6 +5,7 @@ within some minutes, from the pace of this machine.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -104,8 +105,13 @@ class Order:
         )
 
 
-def setup_of(order: Order) -> Setup:
+def setup_of(order: Order, tell: Callable[[str], None] = lambda text: None) -> Setup:
     """Return the run that an Order asks for; what was picked for one that is there is picked again.
+
+    Args:
+        order: what is asked for.
+        tell: is called with the report on the images as soon as they are read, and before steps are timed, which takes
+            a while.
 
     Raises:
         OrderInvalid: the images do not suit what is asked, or no run ends within the time allowed.
@@ -113,13 +119,20 @@ def setup_of(order: Order) -> Setup:
         RunUnusable: what is there was planned otherwise.
     """
     if order.minutes is None:
-        return _setup(order, order.side_px, order.recipe, replace(MOST, pairs=order.pairs or MOST.pairs))
+        setup = _setup(order, order.side_px, order.recipe, replace(MOST, pairs=order.pairs or MOST.pairs))
+        _tell_report(setup, tell)
+        return setup
     if (known := kept(order.work, order.minutes)) is not None:
-        return _as_chosen(_setup(order, known.side_px, order.recipe, known.effort), known)
+        setup = _as_chosen(_setup(order, known.side_px, order.recipe, known.effort), known)
+        _tell_report(setup, tell)
+        return setup
     began = time.monotonic()
     picks = order.backbone is not None and order.side_px is None
-    for side in (None, *FEW_MINUTES_SIDES_PX) if picks else (order.side_px,):
+    for place, side in enumerate((None, *FEW_MINUTES_SIDES_PX) if picks else (order.side_px,)):
         setup = _setup(order, side, order.recipe, MOST)
+        if place == 0:
+            _tell_report(setup, tell)
+        tell(f"timing a few steps at {setup.architecture.input.height} px")
         chosen = _chosen(order.minutes, setup, time.monotonic() - began)
         if chosen.epochs >= ENOUGH_EPOCHS:
             break
@@ -127,6 +140,11 @@ def setup_of(order: Order) -> Setup:
         raise OrderInvalid("minutes", f"is too short for {len(setup.data.train)} images on this machine")
     keep(chosen, order.work)
     return _as_chosen(setup, chosen)
+
+
+def _tell_report(setup: Setup, tell: Callable[[str], None]) -> None:
+    if setup.data.report:
+        tell(setup.data.report)
 
 
 def _chosen(minutes: float, setup: Setup, spent_s: float) -> Chosen:

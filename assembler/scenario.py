@@ -61,7 +61,10 @@ class Limits(Strict):
     latency_ms: float | None = Field(default=None, gt=0, le=LARGEST, description="of one image, batch size 1")
     latency_percentile: int = Field(default=MEDIAN, ge=1, le=99, description="of the measured runs")
     memory_mb: float | None = Field(
-        default=None, gt=0, le=LARGEST, description="peak of weights and activations"
+        default=None,
+        gt=0,
+        le=LARGEST,
+        description="how far the resident memory of the process rises at its peak, from before the model is loaded",
     )
     size_mb: float | None = Field(default=None, gt=0, le=LARGEST, description="of the model file")
     accuracy_min: float | None = Field(

@@ -88,8 +88,10 @@ def walk(document: Any) -> Iterator[tuple[Sequence[str | int], Any]]:
             if isinstance(value, _INSIDE):
                 at.append(key)
                 yield at, value
-                left.append(_inside(value))
-                break
+                if value and not isinstance(value, str):
+                    left.append(_inside(value))
+                    break
+                at.pop()
         else:
             left.pop()
             del at[-1:]

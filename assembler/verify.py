@@ -13,7 +13,7 @@ from supernet.model import Supernet
 
 TOLERANCE = 1e-4
 # Images that outputs are compared on: fewer where the network is large.
-MOST_COMPARED, FEWEST_COMPARED, COMPARED_MACS = 64, 16, 1.5e9
+MOST_CHECKED, FEWEST_CHECKED, CHECKED_MACS = 64, 16, 1.5e9
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def verify(content: bytes, candidate: Candidate, supernet: Supernet, images: Spl
     """
     scores = run_all(single_threaded(content), images.images)
     work = macs(supernet.architecture.at(candidate.gates.side), candidate.gates.counts, scores.shape[1])
-    count = int(np.clip(COMPARED_MACS / work, FEWEST_COMPARED, MOST_COMPARED))
+    count = int(np.clip(CHECKED_MACS / work, FEWEST_CHECKED, MOST_CHECKED))
     answer, few = scores[:count], images.images[:count]
     device = supernet.mean.device
     known = supernet.features(as_batch(few, device), candidate.gates, candidate.statistics)

@@ -164,12 +164,11 @@ def train(
                 seed=seed,
                 without=frozenset(without or ()),
                 datasets=read_settings().datasets,
-            )
+            ),
+            tell=lambda text: print(text, flush=True),
         )
     except OrderInvalid as error:
         raise typer.BadParameter(error.reason, param_hint=f"--{error.option}") from error
-    if setup.data.report:
-        print(setup.data.report, flush=True)
     if minutes is not None:
         side, recipe = setup.architecture.input.height, setup.recipe
         print(

@@ -63,17 +63,6 @@ def test_what_is_not_strict_json_is_malformed(raw: bytes) -> None:
         (b'{"limits": {"size_mb": 1, "latency_ms": 1, "latency_ms": 2}}', "/limits/latency_ms"),
         (b'[0, {"a": {"b": 1, "\\u0062": 2}}]', "/1/a/b"),
         (b'{"<script>": 1, "<script>": 2}', ""),
-    ],
-)
-def test_a_key_that_stands_twice_is_malformed_and_named_by_its_pointer(raw: bytes, where: str) -> None:
-    with pytest.raises(MalformedJson) as caught:
-        parse_json(raw)
-    assert caught.value.pointer == where
-
-
-@pytest.mark.parametrize(
-    ("raw", "where"),
-    [
         (b'{"limits": {"size_mb": 1, "latency_ms": NaN}}', "/limits/latency_ms"),
         (b'{"name": "NaN", "a": [1, -Infinity], "b": Infinity}', "/a/1"),
         (b'{"a": NaN, "a": 1}', "/a"),
@@ -83,7 +72,7 @@ def test_a_key_that_stands_twice_is_malformed_and_named_by_its_pointer(raw: byte
         (b'{"a": NaN', None),
     ],
 )
-def test_a_number_that_json_lacks_is_malformed_and_named_by_its_pointer(
+def test_a_key_that_stands_twice_or_a_number_that_json_lacks_is_malformed_and_named_by_its_pointer(
     raw: bytes, where: str | None
 ) -> None:
     with pytest.raises(MalformedJson) as caught:
@@ -157,11 +146,11 @@ def test_brackets_inside_strings_are_not_nesting() -> None:
         b"[" + b"0," * 450_000 + b"[" * 100_000,
     ],
 )
-def test_hostile_text_of_a_megabyte_does_not_cost_minutes(raw: bytes) -> None:
+def test_hostile_text_of_a_megabyte_is_refused_in_well_under_a_second(raw: bytes) -> None:
     started = time.process_time()
     with pytest.raises(MalformedJson):
         parse_json(raw)
-    assert time.process_time() - started < 5.0
+    assert time.process_time() - started < 1.0
 
 
 def test_numbers_too_large_for_a_float_become_infinity() -> None:

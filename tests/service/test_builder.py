@@ -24,6 +24,7 @@ from service.zoo import find_members, shipped_zoo
 from supernet.card import load_card
 from supernet.checkpoint import file_digests
 from supernet.errors import CheckpointDamaged
+from tests.commands import nnfactory
 from tests.service.making import make_profile
 from tests.small import CLASSES, small_checkpoint, small_supernet
 
@@ -165,16 +166,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_measured(zoo: Pat
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_worker_without_its_gpu_ends_with_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "service.cli", "worker", "--data-dir", str(tmp_path / "data")]
-    ended = subprocess.run(
-        command,
-        cwd=Path(__file__).parents[2],
-        env={"PATH": "", "NNF_TORCH_DEVICE": "cuda", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ended = nnfactory("worker", "--data-dir", "data", cwd=tmp_path, NNF_TORCH_DEVICE="cuda")
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.startswith("nnfactory: NNF_TORCH_DEVICE is cuda")
     assert ended.stderr.count("\n") == 1

@@ -1,8 +1,6 @@
 """The commands that need no server."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,15 +49,8 @@ def test_a_data_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) ->
     (tmp_path / "file").write_text("in the way")
     wanted = {"task": {"kind": "classification", "classes": ["Bag", "Coat"]}, "limits": {"size_mb": 1}}
     (tmp_path / "scenario.json").write_text(json.dumps(wanted))
-    command = [sys.executable, "-m", "service.cli", "generate", str(tmp_path / "scenario.json")]
-    ended = subprocess.run(
-        [*command, "--data-dir", str(tmp_path / "file" / "data")],
-        cwd=Path(__file__).parents[2],
-        env={"PATH": "", "NNF_TORCH_DEVICE": "cpu", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    ended = nnfactory(
+        "generate", "scenario.json", "--data-dir", "file/data", cwd=tmp_path, NNF_TORCH_DEVICE="cpu"
     )
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.startswith("nnfactory: device profiles cannot be kept in ")
