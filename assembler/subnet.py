@@ -128,10 +128,12 @@ def random_subnet(
     """
     draw = np.random.default_rng(seed)
 
+    def numbers(shape: tuple[int, ...], bound: float) -> Array:
+        return (draw.random(shape, np.float32) - np.float32(0.5)) * np.float32(2 * bound)
+
     def conv(shape: ConvShape) -> Conv:
-        deviation = (2.0 / (shape.weights / shape.out_channels)) ** 0.5
-        weight = draw.normal(0.0, deviation, shape.weight_shape).astype(np.float32)
-        return with_shape(shape, weight, np.zeros(shape.out_channels, np.float32))
+        bound = (6.0 / (shape.weights / shape.out_channels)) ** 0.5
+        return with_shape(shape, numbers(shape.weight_shape, bound), np.zeros(shape.out_channels, np.float32))
 
     blocks, whole = [], architecture.shrunk_from
     for block, count in zip(architecture.blocks, counts, strict=True):
@@ -149,7 +151,7 @@ def random_subnet(
         stem=tuple(conv(shape) for shape in stem_shapes(architecture)),
         blocks=tuple(blocks),
         neck=conv(neck_shape(architecture)),
-        head_weight=draw.normal(0, 0.05, (classes, architecture.neck_channels)).astype(np.float32),
+        head_weight=numbers((classes, architecture.neck_channels), 0.1),
         head_bias=np.zeros(classes, np.float32),
         shrink=None if whole is None else shrink_matrix(whole, architecture.input.height),
         of=of,
