@@ -21,6 +21,7 @@ from service.errors import Refused, SettingInvalid
 from service.settings import Settings
 from service.shelf import Shelf
 from service.zoo import Member, shipped_zoo
+from supernet.allocator import keep_freed_memory
 from supernet.checkpoint import Checkpoint, load_checkpoint
 from supernet.errors import SupernetError
 
@@ -130,6 +131,7 @@ def load_builder(settings: Settings, *, strict: bool = True) -> LocalBuilder:
     """
     shelf = Shelf((shipped_zoo(), *settings.supernets), settings.datasets, strict=strict)
     torch.set_num_threads(1)  # candidates are cut on threads of their own, see assembler/candidate.py
+    keep_freed_memory()  # what photographs are calibrated on is large, and half of the time goes in mapping it
     builder = LocalBuilder(Catalog(settings.data_dir, shelf.members, shelf), settings)
     builder.load(strict=strict)
     builder.warm_up()

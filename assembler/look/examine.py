@@ -9,12 +9,10 @@ from assembler.look.facts import Counts, Look, Mistake, curve_of, worst_classes
 from assembler.propose import Estimator
 from supernet.checkpoint import IMAGES_FILE, Checkpoint
 from supernet.data import Split
-from supernet.evaluate import logits_of
+from supernet.evaluate import logits_of, to_calibrate
 from supernet.gates import full_gates
 from supernet.model import Supernet
 
-# Images of a class that the dense net is calibrated on.
-DENSE_CALIBRATION = 100
 WORST_CLASSES, MISTAKES = 5, 6
 
 
@@ -26,7 +24,7 @@ def confusion_of(supernet: Supernet, calibration: Split, data: Split) -> Counts:
         calibration: every prefix holds the classes equally often.
         data: the images that are counted.
     """
-    logits = logits_of(supernet, full_gates(supernet.architecture), _start(calibration), data)
+    logits = logits_of(supernet, full_gates(supernet.architecture), to_calibrate(calibration), data)
     classes = logits.shape[1]
     places = data.labels * classes + logits.argmax(axis=1)
     return np.bincount(places, minlength=classes * classes).reshape(classes, classes)
@@ -52,7 +50,9 @@ def examine(checkpoint: Checkpoint, estimator: Estimator, confusion: Counts, tri
 def _mistakes(checkpoint: Checkpoint, classes: list[int]) -> dict[int, tuple[Mistake, ...]]:
     """Return the validation images of some classes that the dense net is most surely wrong about."""
     supernet, data = checkpoint.supernet, checkpoint.validation
-    logits = logits_of(supernet, full_gates(supernet.architecture), _start(checkpoint.calibration), data)
+    logits = logits_of(
+        supernet, full_gates(supernet.architecture), to_calibrate(checkpoint.calibration), data
+    )
     taken_for = logits.argmax(axis=1)
     by_how_much = logits.max(axis=1) - logits[np.arange(len(data)), data.labels]
     order = np.argsort(-by_how_much, kind="stable")
@@ -64,8 +64,3 @@ def _mistakes(checkpoint: Checkpoint, classes: list[int]) -> dict[int, tuple[Mis
         )
         for each in classes
     }
-
-
-def _start(split: Split) -> Split:
-    count = min(len(split), DENSE_CALIBRATION * len(np.unique(split.labels)))
-    return Split(split.images[:count], split.labels[:count])

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from supernet.evaluate import CHUNK, accuracy_of, as_batch, logits_of
+from supernet.data import Split
+from supernet.evaluate import MOST_AT_ONCE, accuracy_of, as_batch, images_of, logits_of, to_calibrate
 from supernet.gates import full_gates
 from tests.shapes import SMALL
 from tests.small import small_images, small_supernet
@@ -14,11 +15,12 @@ IMAGES, CALIBRATION = small_images(100, 1), small_images(20, 2)
 def test_logits_do_not_depend_on_how_images_are_grouped() -> None:
     supernet = small_supernet()
     dense = full_gates(SMALL)
-    assert len(IMAGES) > CHUNK
-    whole = logits_of(supernet, dense, CALIBRATION, IMAGES)
-    part = logits_of(supernet, dense, CALIBRATION, IMAGES.of_classes([0, 1, 2, 3, 4, 5]))
-    assert whole.shape == (600, 6)
-    np.testing.assert_allclose(whole, part, atol=1e-4)
+    many = Split(np.tile(IMAGES.images, (5, 1, 1, 1)), np.tile(IMAGES.labels, 5))
+    assert len(IMAGES) < images_of(IMAGES, MOST_AT_ONCE) < len(many)
+    whole = logits_of(supernet, dense, CALIBRATION, many)
+    part = logits_of(supernet, dense, CALIBRATION, IMAGES)
+    assert whole.shape == (3000, 6)
+    np.testing.assert_allclose(whole, np.tile(part, (5, 1)), atol=1e-4)
 
 
 def test_accuracy_among_fewer_classes_is_that_of_their_images_and_rows() -> None:
@@ -34,3 +36,12 @@ def test_a_batch_is_float_and_keeps_its_pixels() -> None:
     batch = as_batch(IMAGES.images[:3], torch.device("cpu"))
     assert batch.dtype == torch.float32
     assert np.array_equal(batch.numpy(), IMAGES.images[:3])
+
+
+def test_few_large_images_or_a_hundred_of_every_class_are_calibrated_on() -> None:
+    large = Split(np.zeros((300, 3, 160, 160), np.uint8), np.arange(300) % 2)
+    assert len(to_calibrate(large)) == 16_000_000 // (3 * 160 * 160)
+    small = Split(np.zeros((300, 3, 8, 8), np.uint8), np.arange(300) % 2)
+    assert len(to_calibrate(small)) == 200
+    assert np.array_equal(to_calibrate(small).labels, small.labels[:200])
+    assert len(to_calibrate(IMAGES)) == 600
