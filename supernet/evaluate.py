@@ -12,7 +12,7 @@ from supernet.data import Split
 from supernet.gates import Gates
 from supernet.model import Supernet, calibrate
 
-# Numbers (pixels times channels) that go through a network at once: what lies between its layers is many times as large.
+# Numbers (pixels times channels) that go through a network at once; between its layers they are many times as many.
 MOST_AT_ONCE, MOST_TO_CALIBRATE = 1_500_000, 16_000_000
 # Images of a class to calibrate on.
 CALIBRATION_IMAGES = 100
