@@ -28,7 +28,7 @@ from supernet.layers import Statistics
 from supernet.model import Supernet, calibrate
 
 WORK_MACS = 8e9
-FEWEST_IMAGES = 400
+FEWEST_IMAGES = 200
 # Validation images that candidates and fitted heads are compared on: fewer where the network is large.
 MOST_SCREENED, FEWEST_SCREENED, SCREEN_MACS = 300, 100, 1.5e9
 # Images to normalise on: fewer where the network is large.
@@ -118,7 +118,7 @@ def finish(
 ) -> Candidate:
     """Fit the head for the task where that helps, unless ``refit`` is off, and score the network where that is wanted.
 
-    The number of images is limited by the work they make: at least 400, all where the network is small.
+    The number of images is limited by the work they make: at least 200, all where the network is small.
     """
     most = most_images(architecture, found.gates, len(images.outputs.rows))
     subnet = refitted(found, images, most) if refit else found.subnet

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from assembler.device import Profile
-from assembler.ladder import side_of
 from assembler.model import Assembler
 from assembler.search import Caps, search
-from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, utilities
+from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, side_of, utilities
 from supernet.card import Architecture
 from supernet.gates import Gates, full_gates
 from supernet.sampling import Closeness, random_task

@@ -43,11 +43,6 @@ class Ladder:
     raises: tuple[int, ...] = ()
 
 
-def side_of(raises: Sequence[int], modules: int, architecture: Architecture) -> int | None:
-    """Return the side that the image has on the ladder when so many modules are on, None for the whole image."""
-    return architecture.every_side[-1 - sum(modules >= count for count in raises)]
-
-
 @torch.no_grad()
 def find_ladder(
     supernet: Supernet,

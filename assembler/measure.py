@@ -42,10 +42,9 @@ MODEL_TIMEOUT_S = 60.0
 NETS_TIMEOUT_S = 300.0
 NETS_BUDGET_S = 5.0
 NETS_ROUNDS = (4, 40)
-# Noise only ever adds: of two tries, some time apart, the lower latency counts.
-TRIES = 2
-# A net that is slower than foretold by more than this is tried so many times more.
-SLOWER, MORE_TRIES = 1.02, 3
+# Noise only ever adds: a net that is slower than foretold by more than this is tried again, some time later, up to so
+# many times in all, and the lowest latency counts.
+SLOWER, TRIES = 1.02, 5
 # Of the usual number of nets, for the whole image and for each side that it is shrunk to. Modules of inverted blocks
 # are wide and each takes as long as the next, so that fewer counts of them say as much; their nets load slowly.
 NETS_SHARES = {BlockKind.FUSED: (1.0, 0.5), BlockKind.INVERTED: (0.45, 0.2)}
@@ -263,15 +262,14 @@ def _take_turns(paths: Sequence[Path], image: ImageInput, device: Device, meter:
 def _try(
     paths: Sequence[Path], foretold: Sequence[float], image: ImageInput, device: Device, meter: Meter
 ) -> Steps[list[ModelMeasurement]]:
-    """Measure nets as finished models are measured, the whole list several times, and return the best of each.
+    """Measure nets as finished models are measured and return the best of each.
 
-    Those that still are slower than foretold are tried again: what was added by noise must not become the margin.
+    Those that are slower than foretold are tried again: what was added by noise must not become the margin.
     """
     found: list[list[ModelMeasurement]] = [[] for _ in paths]
-    for attempt in range(TRIES + MORE_TRIES):
+    for attempt in range(TRIES):
         for index, path in enumerate(paths):
-            late = attempt < TRIES or min(t.latency_ms for t in found[index]) > foretold[index] * SLOWER
-            if late:
+            if attempt == 0 or min(t.latency_ms for t in found[index]) > foretold[index] * SLOWER:
                 found[index].append(measure_model(path, image, threads=device.threads, meter=meter))
-            yield (attempt * len(paths) + index + 1) / ((TRIES + MORE_TRIES) * len(paths))
+            yield (attempt * len(paths) + index + 1) / (TRIES * len(paths))
     return [ModelMeasurement(min(t.latency_ms for t in of), max(t.memory_mb for t in of)) for of in found]

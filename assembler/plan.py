@@ -79,9 +79,10 @@ def make_plan(architecture: Architecture, seed: int, share: float = 1.0) -> Plan
     return Plan(
         counts=counts,
         reference=tuple(row[len(row) // 2] for row in counts),
-        # A supernet of a single module has no net between its ends.
-        fitted=nets[:fitted] or ends,
-        tried=(*ends, *nets[fitted : fitted + tried - len(ends)]),
+        # Without any module a net takes so little that a small error is a large share of it. A supernet of a single
+        # module has no net between its ends.
+        fitted=(ends[0], *(nets[:fitted] or ends[1:])),
+        tried=(ends[1], *nets[fitted : fitted + tried - 1]),
     )
 
 

@@ -21,7 +21,7 @@ from assembler.references import read_references
 from assembler.scenario import Limits, Scenario
 from assembler.search import Caps, most_useful, search
 from assembler.session import single_threaded
-from assembler.utility import SMALLEST_BUDGET, Array, shares_of, utilities
+from assembler.utility import SMALLEST_BUDGET, Array, shares_of, side_of, utilities
 from supernet.card import Architecture, Card
 from supernet.gates import Gates, full_gates
 from supernet.task import Task
@@ -159,8 +159,8 @@ def propose(
 ) -> tuple[Proposal, ...]:
     """Return the different Gates that the portfolio gives; empty if nothing fits.
 
-    The first of every side come first, best predicted accuracy first; those of the best side with other weights of
-    the class term follow.
+    The first of every side that sub-networks of its size were trained at come first, best predicted accuracy first;
+    those of the best side with other weights of the class term follow.
 
     Args:
         scenario: resolved, all its classes are in the estimator's Card.
@@ -177,8 +177,22 @@ def propose(
     ]
     if not portfolios:
         return ()
-    portfolios.sort(key=lambda portfolio: -portfolio[0].predicted.accuracy)
+    # What was hardly trained at a side is worse than any predictor knows that never falls with more modules.
+    near = [portfolio for portfolio in portfolios if near_ladder(card, portfolio[0].gates)] or portfolios
+    portfolios = sorted(near, key=lambda portfolio: -portfolio[0].predicted.accuracy)
     return (*(portfolio[0] for portfolio in portfolios), *portfolios[0][1:])
+
+
+def near_ladder(card: Card, gates: Gates) -> bool:
+    """Return whether the image's side is one that sub-networks of about so many modules were trained at.
+
+    That is the side that it has on the ladder, or one next to it; any where the Card does not say.
+    """
+    if not card.raises:
+        return True
+    sides = card.architecture.every_side
+    own = side_of(card.raises, gates.size, card.architecture)
+    return abs(sides.index(own) - sides.index(gates.side)) <= 1
 
 
 def affordable(proposals: tuple[Proposal, ...], architecture: Architecture) -> tuple[Proposal, ...]:

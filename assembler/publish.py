@@ -88,6 +88,7 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
         classes=setup.data.classes,
         groups=setup.data.named_groups,
         architecture=setup.architecture,
+        raises=tuple(trained.assembler.raises.tolist()),
         data=publication.source,
         training=Training(
             command=publication.command,

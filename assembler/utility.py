@@ -60,3 +60,14 @@ def shares_of(architecture: Architecture, counts: Sequence[int], side: int | Non
     shares = [n / block.modules for n, block in zip(counts, architecture.blocks, strict=True)]
     whole = architecture.input.height
     return [*shares, (side or whole) / whole] if architecture.sides else shares
+
+
+def side_of(raises: Sequence[int], modules: int, architecture: Architecture) -> int | None:
+    """Return the side that the image has on the ladder when so many modules are on, None for the whole image.
+
+    Args:
+        raises: how many modules are on when the image grows, for every smaller side, the smallest first.
+        modules: on in all blocks together.
+        architecture: of the supernet.
+    """
+    return architecture.every_side[-1 - sum(modules >= count for count in raises)]

@@ -213,6 +213,11 @@ class Card(Frozen):
         default={}, description="further names that can be asked for: all of some classes, by index, together"
     )
     architecture: Architecture
+    raises: tuple[int, ...] = Field(
+        default=(),
+        description="how many modules are on when the image grows, on the ladder that sub-networks were trained along, "
+        "for every smaller side, the smallest first; empty where there are none or it was not kept",
+    )
     data: DataSource
     training: Training
     figures: Figures
@@ -231,6 +236,12 @@ class Card(Frozen):
                 raise ValueError("a group is not of classes")
         return self
 
+    @model_validator(mode="after")
+    def _raises_are_of_sides(self) -> "Card":
+        if self.raises and len(self.raises) != len(self.architecture.sides):
+            raise ValueError("raises are of the smaller sides, one each")
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
         """All that can be asked for: classes, then groups."""
@@ -243,7 +254,7 @@ class Card(Frozen):
     @property
     def digest(self) -> str:
         """The checkpoint's identity: sha256, hexadecimal, of everything that changes a model cut out of it."""
-        facts = {
+        facts: dict[str, object] = {
             "name": self.name,
             "classes": self.classes,
             "architecture": self.architecture.model_dump(mode="json", exclude_defaults=True),
@@ -251,6 +262,8 @@ class Card(Frozen):
         }
         if self.groups:
             facts["groups"] = self.groups
+        if self.raises:
+            facts["raises"] = self.raises
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,10 +8,10 @@ import torch
 
 from assembler.cost import cost_of
 from assembler.joint import allowed_ms, choose, joint_sampler, ladder_within, side_near, straight_through
-from assembler.ladder import side_of, worth_of
+from assembler.ladder import worth_of
 from assembler.model import Assembler
 from assembler.nominal import nominal_profile
-from assembler.utility import utilities
+from assembler.utility import side_of, utilities
 from supernet.gates import Gates, full_gates
 from supernet.sampling import held_out
 from tests.shapes import SMALL

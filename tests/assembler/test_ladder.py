@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from assembler.device import Profile
-from assembler.ladder import STEP, find_ladder, prune_ladder, side_of, worth_of
+from assembler.ladder import STEP, find_ladder, prune_ladder, worth_of
 from assembler.nominal import nominal_profile
 from assembler.utility import LOGARITHM_RANGE
 from supernet.card import Architecture
@@ -123,8 +123,3 @@ def test_the_image_grows_on_the_way_where_it_may_be_shrunk() -> None:
     assert len(ladder.raises) == 2
     assert list(ladder.raises) == sorted(ladder.raises)
     assert 0 <= ladder.raises[0] <= ladder.raises[1] <= 11
-
-
-def test_sides_follow_the_modules_that_are_on() -> None:
-    assert [side_of((2, 5), modules, SMALL) for modules in (0, 1, 2, 4, 5, 11)] == [8, 8, 12, 12, None, None]
-    assert side_of((), 3, PLAIN) is None

@@ -7,13 +7,22 @@ from pathlib import Path
 import pytest
 
 from assembler.nominal import nominal_profile
-from assembler.propose import FEWEST_COMPARED, Estimator, affordable, budget_of, caps_of, least_cost, propose
+from assembler.propose import (
+    FEWEST_COMPARED,
+    Estimator,
+    affordable,
+    budget_of,
+    caps_of,
+    least_cost,
+    near_ladder,
+    propose,
+)
 from assembler.scenario import Scenario, parse_scenario
 from assembler.search import search
 from assembler.utility import PORTFOLIO
 from supernet.backbones import LITE0
 from supernet.card import load_card
-from supernet.gates import full_gates
+from supernet.gates import full_gates, prefix_gates
 from tests.shapes import SMALL
 from tests.small import CLASSES, small_checkpoint, small_supernet
 
@@ -21,10 +30,15 @@ PROFILE = nominal_profile(SMALL)
 
 
 @pytest.fixture(scope="module")
-def estimator(tmp_path_factory: pytest.TempPathFactory) -> Estimator:
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("zoo") / "small"
     small_checkpoint(folder, small_supernet())
-    return Estimator(folder, load_card(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def estimator(small_folder: Path) -> Estimator:
+    return Estimator(small_folder, load_card(small_folder))
 
 
 def scenario(latency_ms: float, *classes: str) -> Scenario:
@@ -73,3 +87,30 @@ def test_few_large_networks_are_compared_and_many_small_ones(estimator: Estimato
     dense = replace(found[0], gates=full_gates(large))
     assert affordable((dense,) * 5, large) == (dense,) * FEWEST_COMPARED
     assert affordable((), large) == ()
+
+
+@pytest.mark.parametrize(
+    ("counts", "sides"),
+    [((1, 0, 0), {8, 12}), ((1, 1, 0), {8, 12, None}), ((3, 1, 1), {12, None}), ((3, 4, 4), {12, None})],
+)
+def test_sides_next_to_the_ladders_are_those_that_were_trained(
+    estimator: Estimator, counts: tuple[int, ...], sides: set[int | None]
+) -> None:
+    card = estimator.card.model_copy(update={"raises": (2, 5)})
+    assert {side for side in SMALL.every_side if near_ladder(card, prefix_gates(counts, side))} == sides
+    assert all(near_ladder(estimator.card, prefix_gates(counts, side)) for side in SMALL.every_side)
+
+
+def test_what_was_not_trained_is_proposed_only_where_nothing_else_is_left(small_folder: Path) -> None:
+    card = load_card(small_folder)
+    assert card.raises == ()
+    loose = scenario(1e3, "ant", "bee")
+    every = propose(loose, Estimator(small_folder, card), PROFILE)
+    assert {proposal.gates.side for proposal in every} == {None, 12, 8}
+    late = Estimator(small_folder, card.model_copy(update={"raises": (2, 5)}))
+    assert {proposal.gates.side for proposal in propose(loose, late, PROFILE)} == {None, 12}
+    # Nothing but the smallest side is in time, which on this ladder the image never has.
+    least = least_cost(loose, card, PROFILE).latency_ms
+    tight = scenario(1.001 * least, "ant", "bee")
+    never = Estimator(small_folder, card.model_copy(update={"raises": (0, 0)}))
+    assert {proposal.gates.side for proposal in propose(tight, never, PROFILE)} == {8}

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from assembler.utility import LOGARITHM_RANGE, PLACE, utilities
+from assembler.utility import LOGARITHM_RANGE, PLACE, side_of, utilities
+from tests.shapes import SMALL
 
 terms = arrays(np.float32, 11, elements=st.floats(-1e6, 1e6, width=32))
 
@@ -34,3 +35,8 @@ def test_the_class_term_hands_the_utilities_of_a_block_to_the_modules_it_prefers
     assert utilities(base, class_term, 1.0, (2, 1)).tolist() == np.exp(base[[1, 0, 2]]).tolist()
     weak = class_term * PLACE / 3
     assert utilities(base, weak, 1.0, (2, 1)).tolist() == np.exp(base).tolist()
+
+
+def test_sides_follow_the_modules_that_are_on() -> None:
+    assert [side_of((2, 5), modules, SMALL) for modules in (0, 1, 2, 4, 5, 11)] == [8, 8, 12, 12, None, None]
+    assert side_of((), 3, SMALL.model_copy(update={"sides": ()})) is None
