@@ -63,6 +63,9 @@ def test_a_supernet_of_ones_own_is_trained_and_used(tmp_path: Path) -> None:
 def test_a_supernet_without_images_takes_them_from_the_data_set_at_hand(tmp_path: Path) -> None:
     train_stripes(tmp_path, "--no-store-images", "--sides", "12")
     files = {path.name for path in (tmp_path / "zoo" / "stripes").iterdir()}
+    card = json.loads((tmp_path / "zoo" / "stripes" / "card.json").read_text())
+    (raised_at,) = card["raises"]
+    assert 0 <= raised_at <= sum(block["modules"] for block in card["architecture"]["blocks"])
     assert "images.json" in files
     assert "images.npz" not in files
     assert "<img" not in (tmp_path / "zoo" / "stripes" / "look.html").read_text()

@@ -16,6 +16,7 @@ CARD = make_card(files={"weights.safetensors": "0" * 64})
         {"files": {"weights.safetensors": "1" * 64}},
         {"classes": ("bag", "coat")},
         {"name": "other"},
+        {"raises": (2, 5)},
         {"architecture": SMALL.model_copy(update={"neck_channels": 48})},
     ],
 )
@@ -32,3 +33,11 @@ def test_the_digest_stays_when_only_the_story_changes() -> None:
 def test_an_architecture_without_blocks_is_refused() -> None:
     with pytest.raises(ValidationError, match="blocks"):
         Card.model_validate({**CARD.model_dump(), "architecture": {**SMALL.model_dump(), "blocks": ()}})
+
+
+@pytest.mark.parametrize("raises", [(1,), (1, 2, 3)])
+def test_raises_are_of_all_smaller_sides(raises: tuple[int, ...]) -> None:
+    facts = {**CARD.model_dump(), "architecture": SMALL.model_dump()}
+    assert Card.model_validate({**facts, "raises": (2, 5)}).raises == (2, 5)
+    with pytest.raises(ValidationError, match="raises are of the smaller sides"):
+        Card.model_validate({**facts, "raises": raises})
