@@ -14,13 +14,13 @@ from torch import Tensor, distributed
 from assembler.candidate import cut, finish
 from assembler.device import Profile
 from assembler.effort import Done
-from assembler.images import task_images
+from assembler.images import task_images, to_calibrate
 from assembler.joint import choose, ladder_within
 from assembler.model import Assembler, Predictor
 from assembler.references import References, references_of
 from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, shares_of, utilities
 from supernet.data import DataSet
-from supernet.evaluate import logits_of, to_calibrate
+from supernet.evaluate import logits_of
 from supernet.gates import Gates, full_gates
 from supernet.model import Supernet
 from supernet.sampling import random_task, unseen_task
@@ -90,7 +90,8 @@ def foretell(
 
     networks = [full_gates(architecture)]
     networks += [within(budget, everything, 0.0)[1] for budget in REFERENCE_BUDGETS[1:]]
-    logits = [logits_of(supernet, gates, to_calibrate(calibration), validation) for gates in networks]
+    few = to_calibrate(calibration)
+    logits = [logits_of(supernet, gates, few, validation) for gates in networks]
     references = references_of(logits, validation.labels)
     rows: list[list[float]] = []
     for index in range(rank, pairs, world):

@@ -12,6 +12,9 @@ from supernet.data import Split
 from supernet.task import Outputs
 
 CALIBRATION_IMAGES = 128
+# To calibrate on before many images are looked at: of a class, and numbers (pixels times channels) in all, since all of
+# them go through every layer together.
+MOST_OF_A_CLASS, MOST_NUMBERS = 100, 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,16 @@ def place_in_class(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def first(split: Split, count: int) -> Split:
     """Return the first images of a split."""
     return Split(split.images[:count], split.labels[:count])
+
+
+def to_calibrate(split: Split) -> Split:
+    """Return the first 100 images of every class, fewer where they are large.
+
+    Args:
+        split: every prefix holds the classes equally often.
+    """
+    large = max(1, MOST_NUMBERS // int(np.prod(split.images.shape[1:])))
+    return first(split, min(MOST_OF_A_CLASS * len(np.unique(split.labels)), large))
 
 
 def joined(split: Split, more: Split) -> Split:

@@ -131,7 +131,7 @@ def load_builder(settings: Settings, *, strict: bool = True) -> LocalBuilder:
     """
     shelf = Shelf((shipped_zoo(), *settings.supernets), settings.datasets, strict=strict)
     torch.set_num_threads(1)  # candidates are cut on threads of their own, see assembler/candidate.py
-    keep_freed_memory()  # what photographs are calibrated on is large, and half of the time goes in mapping it
+    keep_freed_memory()  # what photographs are calibrated on is large, and a third of the time goes in mapping it
     builder = LocalBuilder(Catalog(settings.data_dir, shelf.members, shelf), settings)
     builder.load(strict=strict)
     builder.warm_up()

@@ -13,9 +13,7 @@ from supernet.gates import Gates
 from supernet.model import Supernet, calibrate
 
 # Numbers (pixels times channels) that go through a network at once; between its layers they are many times as many.
-MOST_AT_ONCE, MOST_TO_CALIBRATE = 1_500_000, 16_000_000
-# Images of a class to calibrate on.
-CALIBRATION_IMAGES = 100
+MOST_AT_ONCE = 1_500_000
 
 
 def as_batch(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -28,26 +26,12 @@ def logits_of(supernet: Supernet, gates: Gates, calibration: Split, data: Split)
     """Return the logits, N x K, of a sub-network calibrated on other images."""
     device = supernet.mean.device
     statistics = calibrate(supernet, gates, as_batch(calibration.images, device))
-    chunk = images_of(data, MOST_AT_ONCE)
+    chunk = max(1, MOST_AT_ONCE // int(np.prod(data.images.shape[1:])))
     parts = [
         supernet(as_batch(data.images[start : start + chunk], device), gates, statistics).cpu().numpy()
         for start in range(0, len(data), chunk)
     ]
     return np.concatenate(parts)
-
-
-def to_calibrate(split: Split) -> Split:
-    """Return the first images of a split whose every prefix holds the classes equally often: 100 a class.
-
-    Fewer where they are large, since all of them go through every layer together.
-    """
-    count = min(CALIBRATION_IMAGES * len(np.unique(split.labels)), images_of(split, MOST_TO_CALIBRATE))
-    return Split(split.images[:count], split.labels[:count])
-
-
-def images_of(split: Split, numbers: int) -> int:
-    """Return how many images of a split have so many numbers (pixels times channels) together, at least one."""
-    return max(1, numbers // int(np.prod(split.images.shape[1:])))
 
 
 def accuracy_of(

@@ -52,7 +52,7 @@ class Graph:
         outputs: Mapping[str, Shape],
         metadata: Mapping[str, str] | None = None,
     ) -> bytes:
-        """Return the bytes of the finished model; the same graph gives the same bytes.
+        """Finish the model, once, and return its bytes; the same graph gives the same bytes.
 
         Args:
             inputs: name -> shape, a string is a free dimension; all float32.

@@ -5,11 +5,12 @@ Legend: N images, K classes.
 
 import numpy as np
 
+from assembler.images import to_calibrate
 from assembler.look.facts import Counts, Look, Mistake, curve_of, worst_classes
 from assembler.propose import Estimator
 from supernet.checkpoint import IMAGES_FILE, Checkpoint
 from supernet.data import Split
-from supernet.evaluate import logits_of, to_calibrate
+from supernet.evaluate import logits_of
 from supernet.gates import full_gates
 from supernet.model import Supernet
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from assembler.images import first, place_in_class
+from assembler.images import first, place_in_class, to_calibrate
 from supernet.data import Split
 from tests.assembler.test_candidate import VALIDATION, images_for
-from tests.small import CLASSES
+from tests.small import CLASSES, small_images
 
 
 def test_images_are_labelled_in_the_order_of_the_request() -> None:
@@ -48,3 +48,12 @@ def test_images_of_a_group_have_the_label_of_its_output() -> None:
     for image, label in zip(images.validation.images, images.validation.labels, strict=True):
         place = int(np.flatnonzero((VALIDATION.images == image).all(axis=(1, 2, 3)))[0])
         assert label == (2, 3, 0, 0, 1, 0)[VALIDATION.labels[place]]
+
+
+def test_few_large_images_or_a_hundred_of_every_class_are_calibrated_on() -> None:
+    large = Split(np.zeros((300, 3, 160, 160), np.uint8), np.arange(300) % 3)
+    assert len(to_calibrate(large)) == 16_000_000 // (3 * 160 * 160)
+    small = Split(np.zeros((300, 3, 8, 8), np.uint8), np.arange(300) % 2)
+    assert len(to_calibrate(small)) == 200
+    assert np.array_equal(to_calibrate(small).labels, small.labels[:200])
+    assert len(to_calibrate(small_images(100, 1))) == 600
