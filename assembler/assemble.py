@@ -1,8 +1,8 @@
 """All steps in order: from a Scenario to a verified model file."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import onnx
 
@@ -15,6 +15,7 @@ from assembler.estimate import missed_when_measured, needed_limits, too_inaccura
 from assembler.images import TaskImages, task_images
 from assembler.manifest import manifest_of, metadata_of
 from assembler.measure import ModelMeasurement, measure_model
+from assembler.phase import Phase, PhaseProgress
 from assembler.propose import Estimator, Proposal, affordable, caps_of, least_cost, propose
 from assembler.refine import refine
 from assembler.scenario import Limits, OnInfeasible, Scenario
@@ -32,17 +33,10 @@ from supernet.model import Supernet
 UNVERIFIED_IMAGES = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """A step of the way begins."""
-
-    name: str
-
-
 def assemble(
     scenario: Scenario, checkpoint: Checkpoint, estimator: Estimator, profile: Profile
-) -> Iterator[Phase | Assembly]:
-    """Yield every Phase as it begins, then the Assembly.
+) -> Iterator[Phase | PhaseProgress | Assembly]:
+    """Yield every Phase as it begins, how far a long one has come, then the Assembly.
 
     Shapes are chosen as if the profile foretold their latency without error, and timed before a model is finished
     (latency does not depend on weights): a model may use its limit up, and what is too slow costs little. The finished
@@ -105,7 +99,7 @@ def assemble(
         assembly, gates = kept
     if scenario.refine is not None and (nearest or _lacks_at_most_accuracy(assembly)):
         yield Phase("refining")
-        assembly = _refined(scenario, checkpoint, profile, images, assembly, gates)
+        assembly = yield from _refined(scenario, checkpoint, profile, images, assembly, gates)
     if not assembly.limits_met and not nearest:
         raise Infeasible(_missed(scenario, estimator, profile, assembly, measured))
     yield assembly
@@ -287,7 +281,7 @@ def _refined(
     images: TaskImages,
     plain: Assembly,
     gates: Gates,
-) -> Assembly:
+) -> Generator[PhaseProgress, None, Assembly]:
     """Train a model further; return it where it is better on the validation images and as quick, else the plain one."""
     assert scenario.refine is not None
     assert plain.measured is not None
@@ -295,7 +289,13 @@ def _refined(
     augmentation = (
         Augmentation(**card.training.augmentation) if card.training.augmentation else Augmentation()
     )
-    student, statistics = refine(checkpoint.supernet, gates, images, seconds, augmentation=augmentation)
+    steps = refine(checkpoint.supernet, gates, images, seconds, augmentation=augmentation)
+    while True:
+        try:
+            yield PhaseProgress(next(steps))
+        except StopIteration as end:
+            student, statistics = end.value
+            break
     found = cut(gates, student, images, statistics)
     candidate = finish(found, card.architecture, images, score=False)
     content = _compiled(candidate.subnet, scenario, card)

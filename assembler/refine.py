@@ -8,7 +8,7 @@ the same augmented images (Beyer et al., arXiv 2106.05237).
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import numpy as np
 import torch
@@ -37,8 +37,10 @@ def refine(
     teach: bool = True,
     seed: int = 0,
     clock: Callable[[], float] = time.monotonic,
-) -> tuple[Supernet, Statistics]:
+) -> Generator[float, None, tuple[Supernet, Statistics]]:
     """Return a copy of a supernet whose sub-network of some gates was trained further, and that one's statistics.
+
+    Before every step it yields how far it is, 0..1.
 
     Layers are normalised throughout by what they are calibrated with, on images of all classes: of other gates, and
     calibrated anew, the copy is of no use. Normalised by images of the task alone, a network first loses what it has
@@ -66,6 +68,7 @@ def refine(
     order = np.random.default_rng(seed)
     began = clock()
     while (progress := (clock() - began) / seconds) < 1:
+        yield progress
         chosen = torch.from_numpy(order.integers(0, len(labels), BATCH))
         batch = augment(pixels[chosen], augmentation, draw).to(device, memory_format=torch.channels_last)
         for group in solver.param_groups:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from assembler.artifact import Assembly
-from assembler.assemble import Phase, assemble
+from assembler.assemble import assemble
 from assembler.device import DEVICES, Device
 from assembler.errors import AssemblerError, ScenarioInvalid
 from assembler.measure import Progress, ensure_profile
+from assembler.phase import Phase, PhaseProgress
 from assembler.refit import refit_head
 from assembler.scenario import Scenario
 from service.catalog import Catalog
@@ -103,8 +104,8 @@ class LocalBuilder:
             raise Refused("internal", NOT_MEASURED)
         return digest
 
-    def build(self, scenario: Scenario) -> Iterator[Phase | Assembly]:
-        """Yield the phases as they begin, then the Assembly."""
+    def build(self, scenario: Scenario) -> Iterator[Phase | PhaseProgress | Assembly]:
+        """Yield the phases as they begin and how far long ones have come, then the Assembly."""
         card = self._catalog.card(scenario)
         profile = self._catalog.profile(self._catalog.device(scenario.device), card)
         if profile is None:

@@ -33,7 +33,8 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.EXPIRED}),
     # Back to queued when its worker is gone.
     State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.QUEUED, State.CANCELLING}),
-    State.CANCELLING: frozenset({State.CANCELLED, State.FAILED, State.SUCCEEDED}),
+    # What its worker makes of it no longer counts.
+    State.CANCELLING: frozenset({State.CANCELLED}),
     **{state: frozenset() for state in DONE},
 }
 
@@ -191,8 +192,18 @@ def move(
     return True
 
 
+def cancel(connection: Connection, job_id: str, *, now: float) -> bool:
+    """End a queued job at once, ask the worker of a running one to end it; say whether there was anything to do."""
+    # Between the two a worker may have taken it.
+    for source, to in ((State.QUEUED, State.CANCELLED), (State.RUNNING, State.CANCELLING)):
+        job = get_job(connection, job_id)
+        if job is not None and job.state is source and move(connection, job_id, to, now=now):
+            return True
+    return False
+
+
 def add_event(connection: Connection, job_id: str, kind: str, data: dict[str, Any], *, now: float) -> None:
-    """Insert an event: ``state``, ``phase`` or ``done``."""
+    """Insert an event: ``state``, ``phase``, ``progress`` or ``done``."""
     connection.execute(insert(job_events).values(job_id=job_id, at=now, kind=kind, data=data))
 
 

@@ -100,8 +100,8 @@ def generate(
     from rich.console import Console
 
     from assembler.artifact import Assembly
-    from assembler.assemble import Phase
     from assembler.errors import Infeasible
+    from assembler.phase import Phase
     from assembler.scenario import parse_scenario
     from service.builder import load_builder
     from service.report import print_diagnosis, print_limits, print_phases, print_scenario
@@ -121,7 +121,7 @@ def generate(
         for step in builder.build(asked):
             if isinstance(step, Phase):
                 phases.append((step.name, time.monotonic()))
-            else:
+            elif isinstance(step, Assembly):
                 assembly = step
     except Infeasible as error:
         print_diagnosis(console, error.diagnosis.model_dump(mode="json"))

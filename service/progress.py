@@ -11,11 +11,16 @@ class Progress:
         self._ended: list[dict[str, Any]] = []
         self._name: str | None = None
         self._began = time.perf_counter()
+        self._along = 0.0
 
     def begin(self, name: str) -> None:
         """End the present phase and begin the next."""
         self.end()
-        self._name, self._began = name, time.perf_counter()
+        self._name, self._began, self._along = name, time.perf_counter(), 0.0
+
+    def go_on(self, share: float) -> None:
+        """Note how far the present phase has come, 0..1."""
+        self._along = share
 
     def end(self, *, succeeded: bool = True) -> None:
         """End the present phase, if there is one."""
@@ -35,4 +40,5 @@ class Progress:
     @property
     def share(self) -> float:
         """How far it is, 0..1: only rises, and reaches 1 never, because phases may repeat."""
-        return round(len(self._ended) / (len(self._ended) + 2), 3)
+        here, there = (n / (n + 2) for n in (len(self._ended), len(self._ended) + 1))
+        return round(here + self._along * (there - here), 3)

@@ -19,6 +19,7 @@ MAX_CRASHES = 3
 # Workers stopped from outside are not the job's fault, but no job may come back for ever.
 MAX_ATTEMPTS = 10
 DEFAULT_DURATION_S = 0.5
+HELD = (State.RUNNING, State.CANCELLING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,12 @@ def claim_next(connection: Connection, worker: str, *, lease_s: float, now: floa
     return (job, hold) if moved and job is not None else None
 
 
-def renew(connection: Connection, hold: Hold, *, lease_s: float, now: float) -> bool:
-    """Prolong a worker's lease and say whether it still had it."""
-    return _update_held(connection, hold, lease_until=now + lease_s)
+def renew(connection: Connection, hold: Hold, *, lease_s: float, now: float) -> State | None:
+    """Prolong a worker's lease and return where its job stands, None where it held none any more."""
+    for state in HELD:
+        if _update_held(connection, hold, state, lease_until=now + lease_s):
+            return state
+    return None
 
 
 def note_digest(connection: Connection, hold: Hold, digest: str) -> bool:
@@ -87,9 +91,22 @@ def note_phases(
     return noted
 
 
+def note_progress(connection: Connection, hold: Hold, progress: float, *, now: float) -> bool:
+    """Write how far a job has come within its present phase; say whether it is still held."""
+    noted = _update_held(connection, hold, progress=progress)
+    if noted:
+        add_event(connection, hold.job_id, "progress", {"progress": progress}, now=now)
+    return noted
+
+
 def release(connection: Connection, hold: Hold, *, now: float) -> bool:
     """Put a job back into the queue that its worker has no time for any more."""
     return move(connection, hold.job_id, State.QUEUED, now=now, hold=hold, worker=None, lease_until=None)
+
+
+def confirm_cancel(connection: Connection, hold: Hold, *, now: float) -> bool:
+    """End a job that is to be cancelled and that its worker works on no longer; say whether it was one."""
+    return move(connection, hold.job_id, State.CANCELLED, now=now, hold=hold)
 
 
 def sweep(connection: Connection, *, now: float) -> int:
@@ -98,20 +115,21 @@ def sweep(connection: Connection, *, now: float) -> int:
     for job in _select_jobs(connection, State.QUEUED, jobs.c.deadline_at <= now):
         error = _error(job, "deadline-passed", "the deadline passed while the job was waiting")
         changed += move(connection, job.id, State.EXPIRED, now=now, error=error)
-    for job in _select_jobs(connection, State.RUNNING, jobs.c.lease_until <= now):
-        changed += take_back(connection, job, crashed=True, now=now)
+    for state in HELD:
+        for job in _select_jobs(connection, state, jobs.c.lease_until <= now):
+            changed += take_back(connection, job, crashed=True, now=now)
     return changed
 
 
 def needs_sweep(connection: Connection, *, now: float) -> bool:
     """Return whether ``sweep`` would find anything; this only reads."""
     overdue = (jobs.c.state == State.QUEUED) & (jobs.c.deadline_at <= now)
-    silent = (jobs.c.state == State.RUNNING) & (jobs.c.lease_until <= now)
+    silent = jobs.c.state.in_(HELD) & (jobs.c.lease_until <= now)
     return connection.execute(select(jobs.c.id).where(overdue | silent).limit(1)).first() is not None
 
 
 def take_back(connection: Connection, job: Job, *, crashed: bool, now: float) -> bool:
-    """Take a running job from a worker that is gone: back to the queue, or to its end after too many tries.
+    """Take a job from a worker that is gone: back to the queue, or to its end if cancelled or tried too often.
 
     Args:
         connection: a writing transaction.
@@ -120,6 +138,8 @@ def take_back(connection: Connection, job: Job, *, crashed: bool, now: float) ->
         now: s.
     """
     hold = Hold(job.id, job.worker or "", job.attempt)
+    if job.state is State.CANCELLING:
+        return confirm_cancel(connection, hold, now=now)
     crashes = job.crashes + crashed
     if crashes >= MAX_CRASHES:
         error = _error(job, "poisoned", f"the job crashed its worker {crashes} times")
@@ -152,8 +172,9 @@ def has_ready_worker(connection: Connection, *, since: float) -> bool:
 def remove_worker(connection: Connection, worker: str, *, crashed: bool, now: float) -> int:
     """Forget a worker that is gone and take back its jobs; return how many there were."""
     taken = 0
-    for job in _select_jobs(connection, State.RUNNING, jobs.c.worker == worker):
-        taken += take_back(connection, job, crashed=crashed, now=now)
+    for state in HELD:
+        for job in _select_jobs(connection, state, jobs.c.worker == worker):
+            taken += take_back(connection, job, crashed=crashed, now=now)
     connection.execute(delete(workers).where(workers.c.id == worker))
     return taken
 
@@ -207,10 +228,10 @@ def _select_jobs(connection: Connection, state: State, condition: Any) -> list[J
     return [job for job in found if job is not None]
 
 
-def _update_held(connection: Connection, hold: Hold, **values: Any) -> bool:
+def _update_held(connection: Connection, hold: Hold, state: State = State.RUNNING, **values: Any) -> bool:
     query = update(jobs).where(
         jobs.c.id == hold.job_id,
-        jobs.c.state == State.RUNNING,
+        jobs.c.state == state,
         jobs.c.worker == hold.worker,
         jobs.c.attempt == hold.attempt,
     )

@@ -28,7 +28,7 @@ from service.http import (
     query_wait_s,
     read_body,
 )
-from service.jobs import Filter, Job, State, add_job, count_jobs, get_job, list_jobs
+from service.jobs import DONE, Filter, Job, State, add_job, cancel, count_jobs, get_job, list_jobs
 from service.models import get_model, list_models
 from service.queue import places, queued_count
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
@@ -151,6 +151,20 @@ async def read_job(job_id: str, request: Request) -> Response:
     return _job_response(body, 200, {})
 
 
+@router.post(
+    "/jobs/{job_id:id}/cancel",
+    status_code=202,
+    responses={200: {"model": JobView}},
+    response_model=JobView,
+)
+async def cancel_job(job_id: str, request: Request) -> Response:
+    """Cancel a job: one that is queued ends at once, a running one within 10 s."""
+    demand_json(request)
+    house: House = request.app.state.house
+    asked = await run_in_threadpool(_cancel, house, job_id)
+    return _job_response(await run_in_threadpool(_read_job, house, job_id), 202 if asked else 200, {})
+
+
 def _submit(house: House, raw: bytes, request_id: str) -> Job:
     scenario: Scenario = parse_scenario(raw)
     digest = house.catalog.digest(scenario, house.catalog.card(scenario))
@@ -160,6 +174,19 @@ def _submit(house: House, raw: bytes, request_id: str) -> Job:
                 "queue-full", "too many jobs are waiting", headers={"Retry-After": str(FULL_RETRY_S)}
             )
         return add_job(connection, scenario, digest=digest, request_id=request_id, now=time.time())
+
+
+def _cancel(house: House, job_id: str) -> bool:
+    """Ask for a job's end; say whether that was news."""
+    with writing(house.engine) as connection:
+        if cancel(connection, job_id, now=time.time()):
+            return True
+        job = get_job(connection, job_id)
+    if job is None:
+        raise Refused("not-found", "there is no such job")
+    if job.state in DONE - {State.CANCELLED}:
+        raise Refused("job-already-finished", f"the job has {job.state}")
+    return False
 
 
 def _job_response(body: JobView, status: int, headers: dict[str, str]) -> Response:

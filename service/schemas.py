@@ -267,7 +267,11 @@ def view_job(job: Job, place: Place | None) -> JobView:
         finished_at=rfc3339(job.finished_at),
         result=ResultView(**job.result) if job.result else None,
         error=job.error,
-        links={"self": f"/jobs/{job.id}", "model": f"/models/{job.model_id}"},
+        links={
+            "self": f"/jobs/{job.id}",
+            "model": f"/models/{job.model_id}",
+            "cancel": f"/jobs/{job.id}/cancel",
+        },
     )
 
 

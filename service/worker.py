@@ -10,6 +10,7 @@ from typing import Protocol
 from sqlalchemy import Engine
 
 from assembler.artifact import Assembly
+from assembler.phase import Phase, PhaseProgress
 from assembler.scenario import Scenario
 from service.db import Watch, writing
 from service.errors import Refused, job_problem
@@ -17,7 +18,7 @@ from service.jobs import Hold, Job, State, move
 from service.models import Ending, Outcome, find_twin, outcome_of, publish
 from service.progress import Progress
 from service.pulse import Pulse
-from service.queue import claim_next, note_digest, note_phases, release
+from service.queue import claim_next, confirm_cancel, note_digest, note_phases, note_progress, release
 from service.settings import Settings
 from service.store import FileStore
 
@@ -26,14 +27,6 @@ DROWSY_S = 0.02
 DROWSY_AFTER_S = 5.0
 
 log = logging.getLogger(__name__)
-
-
-class Step(Protocol):
-    """A phase of an assembly begins."""
-
-    @property
-    def name(self) -> str:
-        """The phase's name."""
 
 
 class Builder(Protocol):
@@ -45,8 +38,8 @@ class Builder(Protocol):
     def look(self) -> None:
         """Take up supernets that have come since; called between jobs, often."""
 
-    def build(self, scenario: Scenario) -> Iterable[Step | Assembly]:
-        """Yield the phases as they begin, then the Assembly."""
+    def build(self, scenario: Scenario) -> Iterable[Phase | PhaseProgress | Assembly]:
+        """Yield the phases as they begin and how far long ones have come, then the Assembly."""
 
 
 class LeaseLost(Exception):
@@ -76,6 +69,7 @@ class Worker:
         self._pulse = pulse
         self._id = worker
         self._stop = threading.Event()
+        self._told_at = 0.0
 
     def stop(self) -> None:
         """End after the present phase; the job goes back to the queue."""
@@ -127,10 +121,13 @@ class Worker:
                 outcome = self._build(scenario, hold, ends_at, progress)
                 self._publish(job, hold, outcome, digest, progress)
         except LeaseLost:
-            log.warning("job %s is held by another worker now", job.id)
+            if not self._cancelled(hold):
+                log.warning("job %s is held by another worker now", job.id)
         except Interrupted:
             with writing(self._engine) as connection:
-                release(connection, hold, now=time.time())
+                released = release(connection, hold, now=time.time())
+            if not released:
+                self._cancelled(hold)
         except Exception as error:
             self._fail(job, hold, error, progress)
 
@@ -151,7 +148,10 @@ class Worker:
             if isinstance(step, Assembly):
                 assembly = step
                 break
-            self._begin_phase(step.name, hold, ends_at, progress)
+            if isinstance(step, PhaseProgress):
+                self._go_on(step.share, hold, ends_at, progress)
+            else:
+                self._begin_phase(step.name, hold, ends_at, progress)
         if assembly is None:
             raise RuntimeError("the builder ended without an assembly")
         self._begin_phase("storing", hold, ends_at, progress)
@@ -161,15 +161,28 @@ class Worker:
         return outcome_of(assembly)
 
     def _begin_phase(self, name: str, hold: Hold, ends_at: float, progress: Progress) -> None:
-        now = time.time()
-        if self._stop.is_set():
-            raise Interrupted
-        if now > ends_at:
-            detail = "the job did not end within its deadline or the time that jobs are given"
-            raise Refused("timeout", detail)
+        self._check_time(ends_at)
         progress.begin(name)
+        self._told_at = now = time.time()
         with writing(self._engine, durable=False) as connection:
             _demand(note_phases(connection, hold, progress.phases, progress.share, now=now))
+
+    def _go_on(self, share: float, hold: Hold, ends_at: float, progress: Progress) -> None:
+        """Tell how far a phase has come, once a beat."""
+        self._check_time(ends_at)
+        progress.go_on(share)
+        now = time.time()
+        if now - self._told_at >= self._settings.beat_s:
+            self._told_at = now
+            with writing(self._engine, durable=False) as connection:
+                _demand(note_progress(connection, hold, progress.share, now=now))
+
+    def _check_time(self, ends_at: float) -> None:
+        if self._stop.is_set():
+            raise Interrupted
+        if time.time() > ends_at:
+            detail = "the job did not end within its deadline or the time that jobs are given"
+            raise Refused("timeout", detail)
 
     def _publish(
         self,
@@ -191,7 +204,7 @@ class Worker:
         if found["fault"] == "service":
             log.error("job %s failed: %s", job.id, error, exc_info=not isinstance(error, Refused))
         with writing(self._engine) as connection:
-            move(
+            moved = move(
                 connection,
                 job.id,
                 State.FAILED,
@@ -200,6 +213,13 @@ class Worker:
                 error=found,
                 phases=progress.phases,
             )
+        if not moved:
+            self._cancelled(hold)
+
+    def _cancelled(self, hold: Hold) -> bool:
+        """End a job that was to be cancelled; say whether it was."""
+        with writing(self._engine) as connection:
+            return confirm_cancel(connection, hold, now=time.time())
 
 
 def _demand(held: bool) -> None:

@@ -9,11 +9,12 @@ import onnxruntime
 import pytest
 
 from assembler.artifact import Assembly, Measured
-from assembler.assemble import Phase, assemble
+from assembler.assemble import assemble
 from assembler.device import Profile
 from assembler.errors import CompileFailed, Infeasible
 from assembler.estimate import estimate
 from assembler.measure import measure_device
+from assembler.phase import Phase, PhaseProgress
 from assembler.propose import Estimator, propose
 from assembler.scenario import Scenario, parse_scenario
 from supernet.checkpoint import Checkpoint, load_checkpoint
@@ -236,6 +237,9 @@ def test_a_refined_model_is_delivered_where_it_is_better(kit: Kit) -> None:
     asked = scenario({"size_mb": 1.0}, CLASSES[:5], refine={"seconds": 1.0})
     *phases, assembly = assemble(asked, *kit)
     assert [step.name for step in phases if isinstance(step, Phase)] == [*PHASES, "refining"]
+    shares = [step.share for step in phases if isinstance(step, PhaseProgress)]
+    assert len(shares) > 3
+    assert shares == sorted(shares)
     assert isinstance(assembly, Assembly)
     plain = made(kit, scenario({"size_mb": 1.0}, CLASSES[:5]))
     told = assembly.manifest["refined"]

@@ -13,22 +13,23 @@ from pathlib import Path
 
 from assembler.artifact import Assembly
 from assembler.device import save_profile
+from assembler.phase import Phase
 from assembler.scenario import Scenario
 from service.outcome import exit_code
 from service.settings import Settings
-from service.worker import Builder, Step
+from service.worker import Builder
 from service.zoo import find_members, shipped_zoo
 from supernet.errors import CheckpointDamaged
-from tests.service.making import Begun, Building, digest_of, make_assembly, make_profile
+from tests.service.making import Building, digest_of, make_assembly, make_profile
 
 
-def build(scenario: Scenario) -> Iterator[Step | Assembly]:
-    yield Begun("assembling")
+def build(scenario: Scenario) -> Iterator[Phase | Assembly]:
+    yield Phase("assembling")
     if scenario.name == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
     if scenario.name == "slow":
         time.sleep(1.0)
-    yield Begun("compiling")
+    yield Phase("compiling")
     yield make_assembly(digest_of(scenario).encode())
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from assembler.artifact import Assembly, Basis, LimitCheck, Measured, Predicted, address
 from assembler.device import LatencyFit, MemoryFit, Profile, Quality, ShrunkFit, this_machine
+from assembler.phase import Phase
 from assembler.scenario import Scenario, parse_scenario
-from service.worker import Step
 from supernet.card import CARD_FILE, Card, DataSource, Figures, Training
 from supernet.task import Kind
 from tests.shapes import SMALL
@@ -106,19 +106,14 @@ def make_assembly(content: bytes, latency_ms: float = 0.5) -> Assembly:
     )
 
 
-@dataclass(frozen=True)
-class Begun:
-    name: str
-
-
 def digest_of(wanted: Scenario) -> str:
     facts = wanted.model_dump_json(exclude={"name", "labels", "deadline_s"})
     return f"sha256:{hashlib.sha256(facts.encode()).hexdigest()}"
 
 
-def build_quickly(wanted: Scenario) -> Iterator[Step | Assembly]:
-    yield Begun("assembling")
-    yield Begun("compiling")
+def build_quickly(wanted: Scenario) -> Iterator[Phase | Assembly]:
+    yield Phase("assembling")
+    yield Phase("compiling")
     yield make_assembly(digest_of(wanted).encode())
 
 
@@ -126,7 +121,7 @@ def build_quickly(wanted: Scenario) -> Iterator[Step | Assembly]:
 class Building:
     """A builder out of two plain functions."""
 
-    build: Callable[[Scenario], Iterable[Step | Assembly]] = build_quickly
+    build: Callable[[Scenario], Iterable[Phase | Assembly]] = build_quickly
     digest: Callable[[Scenario], str] = digest_of
     look: Callable[[], None] = lambda: None
 

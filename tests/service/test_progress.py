@@ -32,3 +32,14 @@ def test_the_share_only_rises_and_stays_below_one(names: list[str]) -> None:
         shares.append(progress.share)
     assert shares == sorted(shares)
     assert 0 <= shares[0] <= shares[-1] < 1
+
+
+def test_a_long_phase_moves_the_share_as_it_goes_on() -> None:
+    progress = Progress()
+    shares = []
+    for name in ("one", "two"):
+        progress.begin(name)
+        for along in (0.0, 0.5, 0.99):
+            progress.go_on(along)
+            shares.append(progress.share)
+    assert shares == sorted(set(shares))

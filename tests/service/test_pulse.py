@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from service.db import reading, writing
-from service.jobs import Job, State, add_job, get_job
+from service.jobs import Job, State, add_job, cancel, get_job
 from service.pulse import EXIT_STUCK, Pulse
 from service.queue import add_worker, claim_next, has_ready_worker
 from service.settings import Settings
@@ -99,3 +99,20 @@ def test_a_job_that_hangs_is_ended_and_its_process_with_it(engine: Engine, setti
     assert ended.state is State.FAILED
     assert ended.error is not None
     assert ended.error["code"] == "timeout"
+
+
+def test_a_job_that_hangs_while_it_is_cancelled_is_cancelled_all_the_same(
+    engine: Engine, settings: Settings
+) -> None:
+    job = add(engine)
+    command = [sys.executable, "-c", STUCK.replace("- 100", "+ 100"), str(settings.data_dir)]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    while read(engine, job).state is not State.RUNNING:
+        time.sleep(0.01)
+    asked = time.monotonic()
+    with writing(engine) as connection:
+        assert cancel(connection, job.id, now=time.time())
+    assert process.wait(30) == EXIT_STUCK
+    assert time.monotonic() - asked < 10
+    ended = read(engine, job)
+    assert (ended.state, ended.error) == (State.CANCELLED, None)

@@ -7,13 +7,14 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from service.db import reading, writing
-from service.jobs import Hold, Job, State, add_job, get_job, list_events, move
+from service.jobs import Hold, Job, State, add_job, cancel, get_job, list_events, move
 from service.queue import (
     MAX_ATTEMPTS,
     MAX_CRASHES,
     add_worker,
     beat,
     claim_next,
+    confirm_cancel,
     has_ready_worker,
     needs_sweep,
     note_phases,
@@ -168,6 +169,42 @@ def test_workers_stopped_from_outside_do_not_poison_but_the_tries_are_bounded(en
     assert (ended.state, ended.crashes) == (State.FAILED, 0)
     assert ended.error is not None
     assert ended.error["code"] == "worker-lost"
+
+
+def test_a_queued_job_is_cancelled_at_once_and_a_running_one_by_its_worker(engine: Engine) -> None:
+    first, second = add(engine), add(engine)
+    _, hold = claim(engine)
+    with writing(engine) as connection:
+        assert cancel(connection, first.id, now=1.0)
+        assert cancel(connection, second.id, now=1.0)
+        assert (read(connection, first).state, read(connection, second).state) == (
+            State.CANCELLING,
+            State.CANCELLED,
+        )
+        assert not any(cancel(connection, job.id, now=2.0) for job in (first, second))
+        assert renew(connection, hold, lease_s=LEASE_S, now=3.0) is State.CANCELLING
+        assert not note_phases(connection, hold, [{"name": "one"}], 0.1, now=3.0)
+        assert not release(connection, hold, now=3.0)
+        assert not confirm_cancel(connection, Hold(first.id, "b", 1), now=4.0)
+        assert confirm_cancel(connection, hold, now=4.0)
+        assert renew(connection, hold, lease_s=LEASE_S, now=5.0) is None
+    assert try_claim(engine) is None
+
+
+@pytest.mark.parametrize("by", ["sweep", "burial"])
+def test_a_job_to_be_cancelled_ends_when_its_worker_is_gone(engine: Engine, by: str) -> None:
+    job = add(engine)
+    claim(engine)
+    with writing(engine) as connection:
+        cancel(connection, job.id, now=101.0)
+        assert not needs_sweep(connection, now=109.0)
+        assert needs_sweep(connection, now=111.0)
+        if by == "sweep":
+            assert sweep(connection, now=111.0) == 1
+        else:
+            assert remove_worker(connection, "a", crashed=True, now=102.0) == 1
+        ended = read(connection, job)
+    assert (ended.state, ended.crashes) == (State.CANCELLED, 0)
 
 
 def test_removing_a_worker_leaves_the_jobs_of_others_alone(engine: Engine) -> None:

@@ -11,10 +11,11 @@ from fastapi import FastAPI
 
 from assembler.artifact import Assembly, Diagnosis, Predicted
 from assembler.errors import Infeasible
+from assembler.phase import Phase
 from assembler.scenario import MAX_LABELS, Scenario
 from service.app import create_app
 from service.house import House
-from service.worker import Step, Worker
+from service.worker import Worker
 from tests.service.making import BODY, Building, ask, body, make_assembly
 
 Make = Callable[..., Worker]
@@ -69,7 +70,7 @@ def test_a_failed_job_carries_the_problem_with_its_diagnosis(app: FastAPI, worke
     figures = Predicted(latency_ms=0.1, memory_mb=1, size_mb=0.1, accuracy=0.5)
     diagnosis = Diagnosis(feasible=False, binding=("latency_ms",), best_possible=figures, nearest=())
 
-    def build(_: Scenario) -> Iterator[Step | Assembly]:
+    def build(_: Scenario) -> Iterator[Phase | Assembly]:
         raise Infeasible(diagnosis)
         yield
 
@@ -99,7 +100,7 @@ def working(worker: Worker) -> threading.Thread:
     return thread
 
 
-def build_slowly(_: Scenario) -> Iterator[Step | Assembly]:
+def build_slowly(_: Scenario) -> Iterator[Phase | Assembly]:
     time.sleep(0.3)
     yield make_assembly(b"onnx")
 
@@ -117,6 +118,43 @@ def test_a_client_that_prefers_to_wait_gets_the_ended_job(app: FastAPI, worker_w
     assert response.json()["state"] == "succeeded"
     assert response.headers["location"] == f"/jobs/{response.json()['id']}"
     assert "retry-after" not in response.headers
+
+
+def test_a_queued_job_is_cancelled_and_a_second_time_nothing_happens(app: FastAPI, worker_with: Make) -> None:
+    job = submit(app).json()
+    first = ask(app, "POST", job["links"]["cancel"])
+    assert (first.status_code, first.json()["state"], first.json()["done"]) == (202, "cancelled", True)
+    second = ask(app, "POST", job["links"]["cancel"])
+    assert (second.status_code, second.json()) == (200, first.json())
+    assert not worker_with().work_once()
+    assert ask(app, "GET", job["links"]["model"]).status_code == 404
+
+
+def test_a_running_job_is_cancelled_while_it_runs(app: FastAPI, worker_with: Make) -> None:
+    job = submit(app).json()
+    answers = []
+
+    def build(_: Scenario) -> Iterator[Phase | Assembly]:
+        yield Phase("one")
+        answers.append(ask(app, "POST", job["links"]["cancel"]))
+        yield Phase("two")
+
+    worker_with(Building(build)).work_once()
+    (answer,) = answers
+    assert (answer.status_code, answer.json()["state"], answer.json()["done"]) == (202, "cancelling", False)
+    assert "retry-after" in answer.headers
+    ended = ask(app, "GET", job["links"]["self"]).json()
+    assert (ended["state"], ended["result"], ended["error"]) == ("cancelled", None, None)
+
+
+def test_a_job_that_has_ended_cannot_be_cancelled(app: FastAPI, worker_with: Make) -> None:
+    job = submit(app).json()
+    worker_with().work_once()
+    response = ask(app, "POST", job["links"]["cancel"])
+    assert (response.status_code, response.json()["code"]) == (409, "job-already-finished")
+    assert ask(app, "GET", job["links"]["self"]).json()["state"] == "succeeded"
+    unknown = ask(app, "POST", f"/jobs/{job['id'][:-1]}{'a' if job['id'][-1] != 'a' else 'b'}/cancel")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not-found")
 
 
 def test_a_client_that_preferred_to_wait_in_vain_gets_the_job_as_it_stands(app: FastAPI) -> None:

@@ -14,14 +14,15 @@ from assembler.errors import (
     ScenarioInvalid,
     VerificationFailed,
 )
+from assembler.phase import Phase, PhaseProgress
 from assembler.scenario import Scenario
 from service.db import reading, writing
 from service.house import House
-from service.jobs import Job, State, add_job, get_job, list_events
+from service.jobs import Job, State, add_job, cancel, get_job, list_events
 from service.models import list_artifacts
 from service.queue import sweep
-from service.worker import Builder, Step, Worker
-from tests.service.making import Begun, Building, digest_of, make_assembly, scenario
+from service.worker import Builder, Worker
+from tests.service.making import Building, digest_of, make_assembly, scenario
 
 Make = Callable[..., Worker]
 FIGURES = Predicted(latency_ms=0.1, memory_mb=1, size_mb=0.1, accuracy=0.5)
@@ -43,8 +44,8 @@ def read(house: House, job: Job) -> Job:
 
 
 def raising(error: BaseException) -> Building:
-    def build(_: Scenario) -> Iterator[Step | Assembly]:
-        yield Begun("assembling")
+    def build(_: Scenario) -> Iterator[Phase | Assembly]:
+        yield Phase("assembling")
         raise error
 
     return Building(build)
@@ -70,7 +71,7 @@ def test_a_job_goes_from_the_queue_to_a_stored_and_published_file(house: House, 
 def test_an_equal_scenario_is_answered_from_the_store(house: House, worker_with: Make) -> None:
     built: list[Scenario] = []
 
-    def build(wanted: Scenario) -> Iterator[Step | Assembly]:
+    def build(wanted: Scenario) -> Iterator[Phase | Assembly]:
         built.append(wanted)
         yield make_assembly(b"onnx")
 
@@ -155,7 +156,7 @@ def test_an_infeasible_job_says_what_comes_nearest(house: House, worker_with: Ma
 
 
 def test_a_worker_goes_on_after_a_failed_job(house: House, worker_with: Make) -> None:
-    def build(wanted: Scenario) -> Iterator[Step | Assembly]:
+    def build(wanted: Scenario) -> Iterator[Phase | Assembly]:
         if wanted.name == "bad":
             raise ValueError
         yield make_assembly(b"onnx")
@@ -168,10 +169,10 @@ def test_a_worker_goes_on_after_a_failed_job(house: House, worker_with: Make) ->
 
 
 def test_a_job_that_runs_past_its_deadline_ends_with_a_timeout(house: House, worker_with: Make) -> None:
-    def build(_: Scenario) -> Iterator[Step | Assembly]:
-        yield Begun("one")
+    def build(_: Scenario) -> Iterator[Phase | Assembly]:
+        yield Phase("one")
         time.sleep(1.2)
-        yield Begun("two")
+        yield Phase("two")
 
     job = add(house, deadline_s=1.0)
     worker_with(Building(build)).work_once()
@@ -185,10 +186,10 @@ def test_a_job_that_runs_past_its_deadline_ends_with_a_timeout(house: House, wor
 def test_a_worker_that_is_stopped_puts_its_job_back(house: House, worker_with: Make) -> None:
     workers: list[Worker] = []
 
-    def build(_: Scenario) -> Iterator[Step | Assembly]:
-        yield Begun("one")
+    def build(_: Scenario) -> Iterator[Phase | Assembly]:
+        yield Phase("one")
         workers[0].stop()
-        yield Begun("two")
+        yield Phase("two")
 
     job = add(house)
     workers.append(worker_with(Building(build)))
@@ -197,11 +198,64 @@ def test_a_worker_that_is_stopped_puts_its_job_back(house: House, worker_with: M
     assert (back.state, back.worker, back.crashes) == (State.QUEUED, None, 0)
 
 
+@pytest.mark.parametrize("ending", ["phase", "progress", "assembly", "error", "stop"])
+def test_a_running_job_that_is_cancelled_ends_at_its_next_step(
+    house: House, worker_with: Make, ending: str
+) -> None:
+    job = add(house)
+
+    def build(_: Scenario) -> Iterator[Phase | PhaseProgress | Assembly]:
+        yield Phase("one")
+        with writing(house.engine) as connection:
+            assert cancel(connection, job.id, now=time.time())
+        time.sleep(2 * house.settings.beat_s)
+        if ending == "error":
+            raise KeyError
+        if ending == "stop":
+            worker.stop()
+        if ending == "progress":
+            yield PhaseProgress(0.5)
+        if ending in ("phase", "stop"):
+            yield Phase("two")
+        if ending != "assembly":
+            pytest.fail("it goes on after it was cancelled")
+        yield make_assembly(b"onnx")
+
+    worker = worker_with(Building(build))
+    assert worker.work_once()
+    ended = read(house, job)
+    assert (ended.state, ended.result, ended.error, ended.worker) == (State.CANCELLED, None, None, None)
+    assert ended.finished_at is not None
+    with reading(house.engine) as connection:
+        assert list_artifacts(connection, job.model_id) == []
+        states = [data["state"] for kind, data in list_events(connection, job.id) if kind != "phase"]
+    assert states == ["queued", "running", "cancelling", "cancelled"]
+
+
+def test_how_far_a_long_phase_is_is_told_once_a_beat(house: House, worker_with: Make) -> None:
+    job, seen = add(house), []
+
+    def build(_: Scenario) -> Iterator[Phase | PhaseProgress | Assembly]:
+        yield Phase("refining")
+        for step in range(40):
+            yield PhaseProgress(step / 40)
+            seen.append(read(house, job).progress)
+            time.sleep(house.settings.beat_s / 10)
+        yield make_assembly(b"onnx")
+
+    worker_with(Building(build)).work_once()
+    assert seen == sorted(seen)
+    assert 2 < len(set(seen)) < 20
+    with reading(house.engine) as connection:
+        told = [data["progress"] for kind, data in list_events(connection, job.id) if kind == "progress"]
+    assert told == sorted(set(seen) - {0.0})
+
+
 def test_what_a_worker_made_after_it_lost_the_job_does_not_count(house: House, worker_with: Make) -> None:
     other = worker_with(worker="wrk_2")
 
-    def build(_: Scenario) -> Iterator[Step | Assembly]:
-        yield Begun("one")
+    def build(_: Scenario) -> Iterator[Phase | Assembly]:
+        yield Phase("one")
         with writing(house.engine) as connection:
             assert sweep(connection, now=time.time() + 100) == 1
         assert other.work_once()
@@ -217,7 +271,7 @@ def test_what_a_worker_made_after_it_lost_the_job_does_not_count(house: House, w
 
 
 def test_an_assembly_whose_digest_is_wrong_is_not_delivered(house: House, worker_with: Make) -> None:
-    def build(_: Scenario) -> Iterator[Step | Assembly]:
+    def build(_: Scenario) -> Iterator[Phase | Assembly]:
         right = make_assembly(b"right")
         yield Assembly(
             b"wrong", right.artifact, right.manifest, right.predicted, right.measured, right.limits_check
@@ -234,7 +288,7 @@ def test_a_waiting_worker_takes_a_job_within_milliseconds_and_ends_when_told(
     begun = threading.Event()
     times: list[float] = []
 
-    def build(_: Scenario) -> Iterator[Step | Assembly]:
+    def build(_: Scenario) -> Iterator[Phase | Assembly]:
         times.append(time.time())
         begun.set()
         yield make_assembly(b"onnx")
@@ -262,9 +316,9 @@ def test_several_workers_share_the_queue_and_no_scenario_is_built_twice(
 ) -> None:
     built: list[str] = []
 
-    def build(wanted: Scenario) -> Iterator[Step | Assembly]:
+    def build(wanted: Scenario) -> Iterator[Phase | Assembly]:
         built.append(digest_of(wanted))
-        yield Begun("one")
+        yield Phase("one")
         time.sleep(0.005)
         yield make_assembly(digest_of(wanted).encode())
 
