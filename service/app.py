@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assembler.errors import AssemblerError
 from assembler.scenario import Scenario
-from service import downloads, health, offers, routes
+from service import downloads, events, health, offers, routes
 from service.db import reading, writing
 from service.errors import CODES, Refused, problem, refusal
 from service.house import House
@@ -29,7 +29,13 @@ from service.queue import needs_sweep, sweep
 from service.schemas import ProblemView
 from supernet.errors import CheckpointDamaged
 
-ROUTERS: tuple[APIRouter, ...] = (routes.router, downloads.router, offers.router, health.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    routes.router,
+    events.router,
+    downloads.router,
+    offers.router,
+    health.router,
+)
 PROBLEM = "application/problem+json"
 STATUS_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable", 413: "body-too-large"}
 
@@ -98,7 +104,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        house.waiters.close()
+        house.listeners.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,22 +6,22 @@ from sqlalchemy import Engine
 
 from service.catalog import Catalog
 from service.db import open_engine
+from service.listeners import Listeners
 from service.settings import Settings
 from service.shelf import Shelf
 from service.store import FileStore
-from service.waiting import Waiters
 from service.zoo import shipped_zoo
 
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """Settings, database, files, catalogue, and those who wait."""
+    """Settings, database, files, catalogue, and those who listen."""
 
     settings: Settings
     engine: Engine
     store: FileStore
     catalog: Catalog
-    waiters: Waiters
+    listeners: Listeners
 
 
 def open_house(settings: Settings) -> House:
@@ -38,5 +38,5 @@ def open_house(settings: Settings) -> House:
         engine=engine,
         store=FileStore(settings.store_path),
         catalog=Catalog(settings.data_dir, shelf.members, shelf),
-        waiters=Waiters(engine, settings.database_path),
+        listeners=Listeners(engine, settings.database_path),
     )

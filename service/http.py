@@ -89,6 +89,18 @@ def preferred_wait_s(request: Request) -> float | None:
     return None
 
 
+def last_event_id(request: Request) -> int:
+    """Return the id that a stream goes on after, 0 for its begin.
+
+    Raises:
+        Refused: ``Last-Event-ID`` is not the id of an event.
+    """
+    text = request.headers.get("last-event-id", "0")
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise Refused("bad-header", "Last-Event-ID must be the id of an event of this stream")
+    return int(text)
+
+
 def query_wait_s(request: Request) -> float:
     """Return the seconds of ``?wait=``, at most 30, 0 when it is not given.
 

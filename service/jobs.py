@@ -80,6 +80,22 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class JobEvent:
+    """What happened to a job ``at`` a time, s since 1970 UTC: ``state``, ``phase``, ``progress`` or ``done``."""
+
+    id: int
+    job_id: str
+    at: float
+    kind: str
+    data: dict[str, Any]
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing will come after it."""
+        return self.kind == "done"
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """Which jobs are listed: those that meet everything that is set.
 
@@ -161,12 +177,6 @@ def count_jobs(connection: Connection) -> dict[State, int]:
     return {state: found.get(state, 0) for state in State}
 
 
-def finished_ids(connection: Connection, job_ids: list[str]) -> list[str]:
-    """Return those of the jobs that have ended."""
-    query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.state.in_(DONE))
-    return list(connection.scalars(query))
-
-
 def move(
     connection: Connection, job_id: str, to: State, *, now: float, hold: Hold | None = None, **values: Any
 ) -> bool:
@@ -207,10 +217,21 @@ def add_event(connection: Connection, job_id: str, kind: str, data: dict[str, An
     connection.execute(insert(job_events).values(job_id=job_id, at=now, kind=kind, data=data))
 
 
-def list_events(connection: Connection, job_id: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return kind and data of a job's events, oldest first."""
-    query = select(job_events.c.kind, job_events.c.data).where(job_events.c.job_id == job_id)
-    return [(kind, data) for kind, data in connection.execute(query.order_by(job_events.c.id))]
+def list_events(connection: Connection, job_id: str) -> list[JobEvent]:
+    """Return a job's events, oldest first."""
+    query = select(job_events).where(job_events.c.job_id == job_id).order_by(job_events.c.id)
+    return [JobEvent(**row) for row in connection.execute(query).mappings()]
+
+
+def events_after(connection: Connection, event_id: int, *, limit: int) -> list[JobEvent]:
+    """Return the first events of all jobs after the one of this id, at most ``limit``, oldest first."""
+    query = select(job_events).where(job_events.c.id > event_id).order_by(job_events.c.id).limit(limit)
+    return [JobEvent(**row) for row in connection.execute(query).mappings()]
+
+
+def last_event_id(connection: Connection) -> int:
+    """Return the id of the newest event of all, 0 where there is none."""
+    return int(connection.scalar(select(func.max(job_events.c.id))) or 0)
 
 
 def _conditions(only: Filter) -> list[ColumnElement[bool]]:

@@ -84,7 +84,7 @@ async def submit_model(request: Request) -> Response:
     job = await run_in_threadpool(_submit, house, raw, request.state.request_id)
     headers = {"Location": f"/jobs/{job.id}"}
     if wait_s is not None:
-        await house.waiters.until_done(job.id, wait_s)
+        await house.listeners.until_done(job.id, wait_s)
         headers["Preference-Applied"] = f"wait={wait_s:g}"
     body = await run_in_threadpool(_read_job, house, job.id)
     return _job_response(body, 201 if body.done else 202, headers)
@@ -146,7 +146,7 @@ async def read_job(job_id: str, request: Request) -> Response:
     wait_s = query_wait_s(request)
     body = await run_in_threadpool(_read_job, house, job_id)
     if wait_s and not body.done:
-        await house.waiters.until_done(body.id, wait_s)
+        await house.listeners.until_done(body.id, wait_s)
         body = await run_in_threadpool(_read_job, house, job_id)
     return _job_response(body, 200, {})
 

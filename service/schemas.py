@@ -270,6 +270,7 @@ def view_job(job: Job, place: Place | None) -> JobView:
         links={
             "self": f"/jobs/{job.id}",
             "model": f"/models/{job.model_id}",
+            "events": f"/jobs/{job.id}/events",
             "cancel": f"/jobs/{job.id}/cancel",
         },
     )

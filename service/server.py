@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal to end."""
-        self._house.waiters.close()
+        self._house.listeners.close()
         super().handle_exit(sig, frame)
 
     def end(self) -> None:

@@ -11,11 +11,11 @@ from service.app import create_app
 from service.catalog import Catalog
 from service.db import open_engine
 from service.house import House
+from service.listeners import Listeners
 from service.migrations import migrate
 from service.pulse import Pulse
 from service.settings import Settings
 from service.store import FileStore
-from service.waiting import Waiters
 from service.worker import Builder, Worker
 from service.zoo import find_members
 from tests.service.making import Building, write_member
@@ -42,7 +42,7 @@ def house(settings: Settings, engine: Engine, tmp_path: Path) -> House:
         engine=engine,
         store=FileStore(settings.store_path),
         catalog=Catalog(settings.data_dir, members),
-        waiters=Waiters(engine, settings.database_path),
+        listeners=Listeners(engine, settings.database_path),
     )
 
 

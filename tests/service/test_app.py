@@ -232,6 +232,8 @@ def test_the_description_of_the_interface_names_every_route_and_the_shape_of_err
         "/models/{model_id}",
         "/jobs",
         "/jobs/{job_id}",
+        "/jobs/{job_id}/cancel",
+        "/jobs/{job_id}/events",
         "/artifacts/{artifact_id}",
         "/artifacts/{artifact_id}/manifest",
         "/supernets",

@@ -19,8 +19,9 @@ from service.jobs import (
     _conditions,
     add_job,
     count_jobs,
-    finished_ids,
+    events_after,
     get_job,
+    last_event_id,
     list_events,
     list_jobs,
     move,
@@ -82,8 +83,8 @@ def test_whatever_is_tried_only_legal_moves_happen_and_each_leaves_one_event(tri
         with reading(engine) as connection:
             events = list_events(connection, job.id)
         engine.dispose()
-    assert [data["state"] for _, data in events] == happened
-    assert [kind for kind, _ in events] == ["done" if to in DONE else "state" for to in happened]
+    assert [event.data["state"] for event in events] == happened
+    assert [event.kind for event in events] == ["done" if to in DONE else "state" for to in happened]
 
 
 def test_a_move_by_a_worker_needs_its_hold(engine: Engine) -> None:
@@ -153,11 +154,22 @@ def test_created_after_compares_the_times_that_clients_are_told(at_ms: int, late
     assert (at >= condition.right.value) is (later_us < 0)
 
 
-def test_those_that_ended_are_found_among_others(engine: Engine) -> None:
+def test_events_of_all_jobs_are_read_on_from_any_of_them(engine: Engine) -> None:
+    with reading(engine) as connection:
+        assert (last_event_id(connection), events_after(connection, 0, limit=9)) == (0, [])
     one, two = add(engine), add(engine)
     push(engine, one, State.CANCELLED)
     with reading(engine) as connection:
-        assert finished_ids(connection, [one.id, two.id, "job_unknown"]) == [one.id]
+        every = events_after(connection, 0, limit=9)
+        assert [(event.job_id, event.kind) for event in every] == [
+            (one.id, "state"),
+            (two.id, "state"),
+            (one.id, "done"),
+        ]
+        assert [event.ends for event in every] == [False, False, True]
+        assert events_after(connection, every[0].id, limit=1) == every[1:2]
+        assert last_event_id(connection) == every[-1].id
+        assert list_events(connection, one.id) == [every[0], every[2]]
 
 
 def test_an_unknown_job_is_none(engine: Engine) -> None:

@@ -154,7 +154,7 @@ def test_a_job_that_crashes_its_worker_again_and_again_ends_poisoned(engine: Eng
     assert (ended.state, ended.crashes) == (State.FAILED, MAX_CRASHES)
     assert ended.error is not None
     assert (ended.error["code"], ended.error["fault"]) == ("poisoned", "service")
-    assert events[-1] == ("done", {"state": "failed"})
+    assert (events[-1].kind, events[-1].data) == ("done", {"state": "failed"})
     assert try_claim(engine) is None
 
 
@@ -287,4 +287,4 @@ def test_phases_are_written_with_an_event_each(engine: Engine) -> None:
         noted = read(connection, job)
         events = list_events(connection, job.id)
     assert (noted.phase, noted.progress, noted.phases) == ("assembling", 0.25, phases)
-    assert events[-1] == ("phase", {"phase": "assembling", "progress": 0.25})
+    assert (events[-1].kind, events[-1].data) == ("phase", {"phase": "assembling", "progress": 0.25})

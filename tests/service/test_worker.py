@@ -63,7 +63,7 @@ def test_a_job_goes_from_the_queue_to_a_stored_and_published_file(house: House, 
     assert ended.scenario_digest == digest_of(scenario())
     with reading(house.engine) as connection:
         (file,) = list_artifacts(connection, job.model_id)
-        events = [kind for kind, _ in list_events(connection, job.id)]
+        events = [event.kind for event in list_events(connection, job.id)]
     assert house.store.get(file.artifact.sha256) == digest_of(scenario()).encode()
     assert events == ["state", "state", "phase", "phase", "phase", "done"]
 
@@ -228,7 +228,7 @@ def test_a_running_job_that_is_cancelled_ends_at_its_next_step(
     assert ended.finished_at is not None
     with reading(house.engine) as connection:
         assert list_artifacts(connection, job.model_id) == []
-        states = [data["state"] for kind, data in list_events(connection, job.id) if kind != "phase"]
+        states = [event.data["state"] for event in list_events(connection, job.id) if event.kind != "phase"]
     assert states == ["queued", "running", "cancelling", "cancelled"]
 
 
@@ -247,7 +247,9 @@ def test_how_far_a_long_phase_is_is_told_once_a_beat(house: House, worker_with: 
     assert seen == sorted(seen)
     assert 2 < len(set(seen)) < 20
     with reading(house.engine) as connection:
-        told = [data["progress"] for kind, data in list_events(connection, job.id) if kind == "progress"]
+        told = [
+            event.data["progress"] for event in list_events(connection, job.id) if event.kind == "progress"
+        ]
     assert told == sorted(set(seen) - {0.0})
 
 

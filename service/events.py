@@ -1,0 +1,59 @@
+"""The route of a job's events, told as they happen (server-sent events)."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from service.db import reading
+from service.errors import Refused
+from service.house import House
+from service.http import last_event_id
+from service.jobs import JobEvent, get_job
+from service.schemas import rfc3339
+
+router = APIRouter()
+PARAMETER: dict[str, Any] = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "go on after the event of this id",
+    "schema": {"type": "integer", "minimum": 0},
+}
+
+
+async def followed(job_id: str, request: Request) -> AsyncIterator[JobEvent]:
+    """Return the events to tell; what is wrong with the request is found before the answer begins.
+
+    Raises:
+        Refused: there is no such job, or the header Last-Event-ID is none.
+    """
+    house: House = request.app.state.house
+    after = last_event_id(request)
+    await run_in_threadpool(_demand_job, house, job_id)
+    return house.listeners.follow(job_id, after)
+
+
+@router.get(
+    "/jobs/{job_id:id}/events",
+    openapi_extra={"parameters": [PARAMETER]},
+    response_class=EventSourceResponse,
+)
+async def tell_events(
+    events: Annotated[AsyncIterator[JobEvent], Depends(followed)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Tell what happens to a job: ``state``, ``phase``, ``progress``, and last ``done``; then the stream ends.
+
+    A stream that was cut goes on with the header ``Last-Event-ID``. Every 15 s without an event there is a comment.
+    """
+    async for event in events:
+        data = {"job_id": event.job_id, **event.data, "at": rfc3339(event.at)}
+        yield ServerSentEvent(event=event.kind, id=str(event.id), data=data)
+
+
+def _demand_job(house: House, job_id: str) -> None:
+    with reading(house.engine) as connection:
+        if get_job(connection, job_id) is None:
+            raise Refused("not-found", "there is no such job")
