@@ -24,6 +24,7 @@ from service import downloads, events, health, offers, routes
 from service.db import reading, writing
 from service.errors import CODES, Refused, problem, refusal
 from service.house import House
+from service.idempotency import forget_repeats, has_old_repeats
 from service.ids import new_id
 from service.queue import needs_sweep, sweep
 from service.schemas import ProblemView
@@ -126,6 +127,7 @@ async def _keep_sweeping(house: House) -> None:
         for act, failed in (
             (_sweep, "the queue could not be swept"),
             (_look, "supernets could not be looked for"),
+            (_forget, "old keys could not be forgotten"),
         ):
             try:
                 await run_in_threadpool(act, house)
@@ -135,6 +137,14 @@ async def _keep_sweeping(house: House) -> None:
 
 def _look(house: House) -> None:
     house.catalog.look()
+
+
+def _forget(house: House) -> None:
+    with reading(house.engine) as connection:
+        if not has_old_repeats(connection, now=time.time()):
+            return
+    with writing(house.engine, durable=False) as connection:
+        forget_repeats(connection, now=time.time())
 
 
 def _sweep(house: House) -> None:

@@ -40,6 +40,12 @@ CODES: Mapping[str, Code] = {
     "not-found": Code(404, "Not found", "There is nothing at this address."),
     "method-not-allowed": Code(405, "Method not allowed", "The header Allow lists what this address can do."),
     "not-acceptable": Code(406, "Not acceptable", "What the header Accept asks for cannot be made here."),
+    "idempotency-in-progress": Code(
+        409, "Still in progress", "A request with this Idempotency-Key is being answered.", retryable=True
+    ),
+    "idempotency-key-reused": Code(
+        422, "Key used again", "The Idempotency-Key was used for a request with another body."
+    ),
     "job-already-finished": Code(409, "Job already finished", "It has ended and cannot be cancelled."),
     "body-too-large": Code(413, "Body too large", "The body is larger than this service reads."),
     "unsupported-media-type": Code(415, "Unsupported media type", "The body must be application/json."),

@@ -20,6 +20,7 @@ MAX_WAIT_S = 30.0
 DRAIN_FACTOR = 16
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
 _DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_KEY = re.compile(r"[!-~]{1,255}")
 _SEPARATOR = re.compile("[:=]")
 # Databases do not agree on how a key that holds them is found in a document.
 _UNFIT = re.compile(r'["\\]')
@@ -87,6 +88,23 @@ def preferred_wait_s(request: Request) -> float | None:
                 raise Refused("bad-header", "Prefer: wait must give a number of seconds, 0 to 30")
             return seconds
     return None
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Return the ``Idempotency-Key`` of a request, with or without quotes, None where there is none.
+
+    Raises:
+        Refused: it is empty, longer than 255 characters, or has others than visible ASCII ones.
+    """
+    texts = request.headers.getlist("idempotency-key")
+    if not texts:
+        return None
+    key = texts[0].strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if len(texts) > 1 or not _KEY.fullmatch(key):
+        raise Refused("bad-header", "Idempotency-Key must be one text of 1 to 255 visible ASCII characters")
+    return key
 
 
 def last_event_id(request: Request) -> int:

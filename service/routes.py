@@ -15,6 +15,7 @@ from service.errors import Refused
 from service.house import House
 from service.http import (
     demand_json,
+    idempotency_key,
     json_response,
     matches_etag,
     page_token,
@@ -28,7 +29,8 @@ from service.http import (
     query_wait_s,
     read_body,
 )
-from service.jobs import DONE, Filter, Job, State, add_job, cancel, count_jobs, get_job, list_jobs
+from service.idempotency import Answered, Repeat, find_repeat, note_answer, note_repeat
+from service.jobs import DONE, Filter, State, add_job, cancel, count_jobs, get_job, list_jobs
 from service.models import get_model, list_models
 from service.queue import places, queued_count
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
@@ -44,15 +46,31 @@ SCENARIO_BODY: dict[str, Any] = {
 }
 
 
+def parameter(place: str, name: str, meaning: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a parameter, in the query or a header, that a route reads strictly by itself."""
+    return {"name": name, "in": place, "required": False, "description": meaning, "schema": schema}
+
+
 def query_parameter(name: str, meaning: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the description of a parameter that a route reads strictly by itself."""
-    return {"name": name, "in": "query", "required": False, "description": meaning, "schema": schema}
+    """Return the description of a parameter of the query."""
+    return parameter("query", name, meaning, schema)
 
 
 WAIT = query_parameter("wait", "seconds to wait for the end", {"type": "number", "minimum": 0, "maximum": 30})
 PAGE = [
     query_parameter("page_size", "at most so many", {"type": "integer", "minimum": 1, "maximum": 200}),
     query_parameter("page_token", "next_page_token of the page before", {"type": "string"}),
+]
+SUBMIT_HEADERS = [
+    parameter(
+        "header", "Prefer", "wait=N: answer when the job has ended, at most N s later", {"type": "string"}
+    ),
+    parameter(
+        "header",
+        "Idempotency-Key",
+        "the same key and body are answered as they were the first time, for 48 h",
+        {"type": "string", "minLength": 1, "maxLength": 255},
+    ),
 ]
 FILTERS = [
     query_parameter("state", "only jobs in this state", {"type": "string", "enum": list(State)}),
@@ -71,23 +89,35 @@ FILTERS = [
 @router.post(
     "/models",
     status_code=202,
-    openapi_extra=SCENARIO_BODY,
+    openapi_extra={**SCENARIO_BODY, "parameters": SUBMIT_HEADERS},
     responses={201: {"model": JobView}},
     response_model=JobView,
 )
 async def submit_model(request: Request) -> Response:
-    """Submit a scenario; with ``Prefer: wait=N`` the answer waits for the job to end."""
+    """Submit a scenario; with ``Prefer: wait=N`` the answer waits for the job to end.
+
+    A request with an ``Idempotency-Key`` can be sent again after a lost answer: no second job is made.
+    """
     demand_json(request)
     house: House = request.app.state.house
-    wait_s = preferred_wait_s(request)
+    wait_s, key = preferred_wait_s(request), idempotency_key(request)
     raw = await read_body(request, house.settings.body_limit_bytes)
-    job = await run_in_threadpool(_submit, house, raw, request.state.request_id)
-    headers = {"Location": f"/jobs/{job.id}"}
+    scenario = await run_in_threadpool(parse_scenario, raw)
+    repeat = None if key is None else Repeat.of("POST /models", key, scenario.model_dump_json())
+    found = await run_in_threadpool(_submit, house, scenario, repeat, request.state.request_id)
+    headers = {"Location": f"/jobs/{found.job_id}"}
+    if found.repeated:
+        headers["Idempotency-Replayed"] = "true"
+    if found.content is not None:
+        return _job_response(JobView.model_validate_json(found.content), found.status, headers)
     if wait_s is not None:
-        await house.listeners.until_done(job.id, wait_s)
+        await house.listeners.until_done(found.job_id, wait_s)
         headers["Preference-Applied"] = f"wait={wait_s:g}"
-    body = await run_in_threadpool(_read_job, house, job.id)
-    return _job_response(body, 201 if body.done else 202, headers)
+    body = await run_in_threadpool(_read_job, house, found.job_id)
+    status = 201 if body.done else 202
+    if repeat is not None:
+        await run_in_threadpool(_note_answer, house, repeat, status, body.model_dump_json())
+    return _job_response(body, status, headers)
 
 
 @router.post("/models/check", openapi_extra=SCENARIO_BODY, response_model=Estimate)
@@ -165,15 +195,32 @@ async def cancel_job(job_id: str, request: Request) -> Response:
     return _job_response(await run_in_threadpool(_read_job, house, job_id), 202 if asked else 200, {})
 
 
-def _submit(house: House, raw: bytes, request_id: str) -> Job:
-    scenario: Scenario = parse_scenario(raw)
+def _submit(house: House, scenario: Scenario, repeat: Repeat | None, request_id: str) -> Answered:
+    """Make a job, or find the one that an equal request has made."""
+    if repeat is not None:
+        # What was accepted once stays so, whatever has become of its supernet.
+        with reading(house.engine) as connection:
+            known = find_repeat(connection, repeat, now=time.time())
+        if known is not None:
+            return known
     digest = house.catalog.digest(scenario, house.catalog.card(scenario))
     with writing(house.engine) as connection:
+        now = time.time()
+        if repeat is not None and (known := find_repeat(connection, repeat, now=now)) is not None:
+            return known
         if queued_count(connection) >= house.settings.queue_limit:
             raise Refused(
                 "queue-full", "too many jobs are waiting", headers={"Retry-After": str(FULL_RETRY_S)}
             )
-        return add_job(connection, scenario, digest=digest, request_id=request_id, now=time.time())
+        job = add_job(connection, scenario, digest=digest, request_id=request_id, now=now)
+        if repeat is not None:
+            note_repeat(connection, repeat, job.id, now=now)
+    return Answered(job.id)
+
+
+def _note_answer(house: House, repeat: Repeat, status: int, content: str) -> None:
+    with writing(house.engine, durable=False) as connection:
+        note_answer(connection, repeat, status, content)
 
 
 def _cancel(house: House, job_id: str) -> bool:

@@ -1,6 +1,6 @@
 """Tables of the database. Times are seconds since 1970 UTC, figures and scenarios are JSON documents."""
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -78,4 +78,16 @@ workers = Table(
     Column("started_at", Float, nullable=False),
     Column("seen_at", Float, nullable=False),
     Column("ready", Boolean, nullable=False),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("body_sha256", String, nullable=False),
+    Column("job_id", String, ForeignKey("jobs.id"), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("status", Integer),
+    Column("content", Text),
+    Index("idempotency_keys_by_age", "created_at"),
 )

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DatabaseError
 from service.db import writing
 from service.errors import DataUnusable
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def migrate(engine: Engine) -> None:

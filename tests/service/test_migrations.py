@@ -1,6 +1,7 @@
 """The database is brought to the tables of the code, and nothing else is touched."""
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -9,9 +10,11 @@ from sqlalchemy import Engine, func, insert, select, text
 
 from service.db import open_engine, reading, writing
 from service.errors import DataUnusable
+from service.jobs import add_job, get_job
 from service.migrations import HEAD, migrate
 from service.settings import Settings
 from service.tables import metadata, workers
+from tests.service.making import scenario
 
 WORKER = {"host": "h", "pid": 1, "started_at": 0.0, "seen_at": 0.0, "ready": False}
 
@@ -30,6 +33,23 @@ def test_the_newest_migration_is_the_one_a_start_looks_for() -> None:
     config = Config()
     config.set_main_option("script_location", "service:migrations")
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_an_older_database_keeps_what_is_in_it(settings: Settings) -> None:
+    engine = open_engine(settings.database_path)
+    config = Config()
+    config.set_main_option("script_location", "service:migrations")
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(insert(workers).values(id="w", **WORKER))
+        job = add_job(connection, scenario(name="old"), digest=None, request_id="req_1", now=1.0)
+    migrate(engine)
+    with reading(engine) as connection:
+        assert get_job(connection, job.id) == job
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    assert count(engine) == 1
+    engine.dispose()
 
 
 def test_migrating_again_changes_nothing(engine: Engine) -> None:
