@@ -160,7 +160,15 @@ def parse_scenario(raw: bytes) -> Scenario:
         ScenarioInvalid: a field is missing, unknown, of the wrong type or out of range; every fault is named
             by its JSON pointer, up to 20 of them, and what the client sent is never repeated.
     """
-    document = parse_json(raw)
+    return scenario_of(parse_json(raw))
+
+
+def scenario_of(document: Any) -> Scenario:
+    """Return the Scenario that a document holds, as ``parse_json`` returned it.
+
+    Raises:
+        ScenarioInvalid: as ``parse_scenario`` says.
+    """
     problems = unsafe_strings(document)
     if problems:
         raise _invalid(problems)

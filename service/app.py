@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assembler.errors import AssemblerError
 from assembler.scenario import Scenario
-from service import downloads, events, health, offers, routes
+from service import batches, downloads, events, health, offers, routes
 from service.db import reading, writing
 from service.errors import CODES, Refused, problem, refusal
 from service.house import House
@@ -32,6 +32,7 @@ from supernet.errors import CheckpointDamaged
 
 ROUTERS: tuple[APIRouter, ...] = (
     routes.router,
+    batches.router,
     events.router,
     downloads.router,
     offers.router,

@@ -16,6 +16,7 @@ from assembler.strict import unsafe_strings
 from service.errors import Refused
 from service.ids import FORM, is_id
 
+JSON = "application/json"
 MAX_WAIT_S = 30.0
 DRAIN_FACTOR = 16
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
@@ -36,17 +37,18 @@ class IdConvertor(StringConvertor):
 register_url_convertor("id", IdConvertor())
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int, kinds: Collection[str] = (JSON,)) -> bytes:
     """Return the body of a request that claims to be JSON.
 
     Args:
         request: not read yet.
         limit: bytes, whether announced or sent in chunks.
+        kinds: media types that are taken.
 
     Raises:
         Refused: another media type or encoding, or a body over the limit.
     """
-    _check_media_type(request.headers)
+    _check_media_type(request, kinds)
     chunks: list[bytes] = []
     size = 0
     # A little more is read and thrown away: a client that is still sending could not read the answer.
@@ -169,6 +171,18 @@ def query_device(request: Request) -> str | None:
     return text
 
 
+def query_id(request: Request, name: str, prefix: str) -> str | None:
+    """Return the id that a parameter gives, None when it is not given.
+
+    Raises:
+        Refused: it has not the form of an id of this type.
+    """
+    text = request.query_params.get(name)
+    if text is not None and not is_id(text, prefix):
+        raise _bad_query(name, f"must be an id that begins with {prefix}_")
+    return text
+
+
 def query_labels(request: Request) -> tuple[tuple[str, str | None], ...]:
     """Return key and value of every ``?label=``, written ``key:value`` or ``key=value``, or ``key`` for any value.
 
@@ -233,11 +247,16 @@ def matches_etag(request: Request, etag: str) -> bool:
     return etag in tags or "*" in tags
 
 
-def _check_media_type(headers: Mapping[str, str]) -> None:
-    kind, _, parameters = headers.get("content-type", "application/json").partition(";")
-    charset = parameters.strip().lower().replace('"', "")
-    if kind.strip().lower() != "application/json" or charset not in ("", "charset=utf-8", "charset=utf8"):
-        raise Refused("unsupported-media-type", "the body must be application/json in UTF-8")
+def media_type(request: Request) -> str:
+    """Return the media type of a request's body; JSON is what it is where nothing is said."""
+    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+
+
+def _check_media_type(request: Request, kinds: Collection[str]) -> None:
+    headers = request.headers
+    charset = headers.get("content-type", "").partition(";")[2].strip().lower().replace('"', "")
+    if media_type(request) not in kinds or charset not in ("", "charset=utf-8", "charset=utf8"):
+        raise Refused("unsupported-media-type", f"the body must be {' or '.join(kinds)} in UTF-8")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise Refused("unsupported-media-type", "the body must not be compressed")
 

@@ -1,6 +1,6 @@
 """Repeats: a request with a key that was seen before is answered as it was then, and nothing is done twice.
 
-The key and the job that the request made stand in one transaction; the answer is added when it is known.
+The key and what the request made stand in one transaction; the answer is added when it is known.
 Source: draft-ietf-httpapi-idempotency-key-header.
 """
 
@@ -42,12 +42,12 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The job that a request led to, whether that was an earlier one, and what was answered then.
+    """What a request made (the id of a job or a batch), whether an earlier one did, and what was answered then.
 
     ``content`` is None where nothing was yet, or the process ended before it answered.
     """
 
-    job_id: str
+    made: str
     repeated: bool = False
     status: int = 202
     content: str | None = None
@@ -72,14 +72,14 @@ def find_repeat(connection: Connection, repeat: Repeat, *, now: float) -> Answer
             "a request with this Idempotency-Key is still being answered",
             headers={"Retry-After": "1"},
         )
-    return Answered(row.job_id, True, row.status or 202, row.content)
+    return Answered(row.made, True, row.status or 202, row.content)
 
 
-def note_repeat(connection: Connection, repeat: Repeat, job_id: str, *, now: float) -> None:
-    """Remember a key with the job that it led to, in the transaction that makes the job."""
+def note_repeat(connection: Connection, repeat: Repeat, made: str, *, now: float) -> None:
+    """Remember a key with what it led to, in the transaction that makes it."""
     connection.execute(delete(keys).where(keys.c.id == repeat.id, keys.c.created_at <= now - KEPT_S))
     connection.execute(
-        insert(keys).values(id=repeat.id, body_sha256=repeat.body_sha256, job_id=job_id, created_at=now)
+        insert(keys).values(id=repeat.id, body_sha256=repeat.body_sha256, made=made, created_at=now)
     )
 
 

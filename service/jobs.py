@@ -4,7 +4,7 @@ Every move is one conditional UPDATE that names the states it may leave, with an
 transaction: whoever comes second changes nothing and is told so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -63,6 +63,7 @@ class Job:
     finished_at: float | None
     result: dict[str, Any] | None
     error: dict[str, Any] | None
+    batch_id: str | None = None
 
     @property
     def done(self) -> bool:
@@ -107,6 +108,7 @@ class Filter:
     device: str | None = None
     labels: tuple[tuple[str, str | None], ...] = ()
     created_after: float | None = None
+    batch: str | None = None
 
 
 EVERY = Filter()
@@ -124,10 +126,37 @@ def add_job(
         request_id: of the request that brings it.
         now: s.
     """
-    job_id = new_id("job")
+    ((job_id, _),) = add_jobs(connection, [(scenario, digest)], batch_id=None, request_id=request_id, now=now)
+    found = get_job(connection, job_id)
+    assert found is not None
+    return found
+
+
+def add_jobs(
+    connection: Connection,
+    wanted: Sequence[tuple[Scenario, str | None]],
+    *,
+    batch_id: str | None,
+    request_id: str,
+    now: float,
+) -> list[tuple[str, str]]:
+    """Insert queued jobs; return the id of each and of its model.
+
+    Arguments are those of ``add_job``, scenarios with their digests.
+    """
+    rows = [
+        _queued(scenario, digest, request_id, now) | {"batch_id": batch_id} for scenario, digest in wanted
+    ]
+    connection.execute(insert(jobs), rows)
+    event = {"at": now, "kind": "state", "data": {"state": State.QUEUED}}
+    connection.execute(insert(job_events), [{"job_id": row["id"], **event} for row in rows])
+    return [(row["id"], row["model_id"]) for row in rows]
+
+
+def _queued(scenario: Scenario, digest: str | None, request_id: str, now: float) -> dict[str, Any]:
     deadline_at = None if scenario.deadline_s is None else now + scenario.deadline_s
-    values = {
-        "id": job_id,
+    return {
+        "id": new_id("job"),
         "model_id": new_id("mdl"),
         "state": State.QUEUED,
         "progress": 0.0,
@@ -140,11 +169,6 @@ def add_job(
         "deadline_at": deadline_at,
         "created_at": now,
     }
-    connection.execute(insert(jobs).values(values))
-    add_event(connection, job_id, "state", {"state": State.QUEUED}, now=now)
-    found = get_job(connection, job_id)
-    assert found is not None
-    return found
 
 
 def get_job(connection: Connection, job_id: str) -> Job | None:
@@ -243,6 +267,8 @@ def _conditions(only: Filter) -> list[ColumnElement[bool]]:
     for key, value in only.labels:
         label = jobs.c.scenario["labels"][key].as_string()
         found.append(label.is_not(None) if value is None else label == value)
+    if only.batch is not None:
+        found.append(jobs.c.batch_id == only.batch)
     if only.created_after is not None:
         after_ms = round(only.created_after * 1e6) // 1000
         found.append(jobs.c.created_at >= (after_ms + 1) / 1000)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
-from service.errors import problem
+from service.errors import Refused, problem
 from service.jobs import Hold, Job, State, add_event, get_job, move
 from service.processes import is_alive
 from service.tables import jobs, workers
@@ -19,6 +19,7 @@ MAX_CRASHES = 3
 # Workers stopped from outside are not the job's fault, but no job may come back for ever.
 MAX_ATTEMPTS = 10
 DEFAULT_DURATION_S = 0.5
+FULL_RETRY_S = 5
 HELD = (State.RUNNING, State.CANCELLING)
 
 
@@ -46,6 +47,26 @@ def claim_next(connection: Connection, worker: str, *, lease_s: float, now: floa
         .order_by(jobs.c.id)
         .limit(1)
     )
+    return _claim(connection, query, worker, lease_s=lease_s, now=now)
+
+
+def claim_twin(
+    connection: Connection, worker: str, digest: str, *, lease_s: float, now: float
+) -> tuple[Job, Hold] | None:
+    """Give the oldest queued job of a scenario digest to a worker that has built just that."""
+    query = (
+        select(jobs.c.id, jobs.c.attempt)
+        .where(jobs.c.scenario_digest == digest, jobs.c.state == State.QUEUED)
+        .where((jobs.c.deadline_at.is_(None)) | (jobs.c.deadline_at > now))
+        .order_by(jobs.c.id)
+        .limit(1)
+    )
+    return _claim(connection, query, worker, lease_s=lease_s, now=now)
+
+
+def _claim(
+    connection: Connection, query: Select[Any], worker: str, *, lease_s: float, now: float
+) -> tuple[Job, Hold] | None:
     row = connection.execute(query).first()
     if row is None:
         return None
@@ -193,6 +214,16 @@ def queued_count(connection: Connection) -> int:
     """Return how many jobs wait."""
     query = select(func.count()).select_from(jobs).where(jobs.c.state == State.QUEUED)
     return int(connection.scalar(query) or 0)
+
+
+def demand_room(connection: Connection, count: int, limit: int) -> None:
+    """Check that so many more jobs may wait.
+
+    Raises:
+        Refused: ``queue-full``, more than ``limit`` would.
+    """
+    if queued_count(connection) + count > limit:
+        raise Refused("queue-full", "too many jobs are waiting", headers={"Retry-After": str(FULL_RETRY_S)})
 
 
 def places(connection: Connection, job_ids: Sequence[str]) -> dict[str, Place]:

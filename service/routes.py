@@ -22,6 +22,7 @@ from service.http import (
     preferred_wait_s,
     query_choice,
     query_device,
+    query_id,
     query_labels,
     query_page_size,
     query_page_token,
@@ -32,12 +33,11 @@ from service.http import (
 from service.idempotency import Answered, Repeat, find_repeat, note_answer, note_repeat
 from service.jobs import DONE, Filter, State, add_job, cancel, count_jobs, get_job, list_jobs
 from service.models import get_model, list_models
-from service.queue import places, queued_count
+from service.queue import demand_room, places
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
 
 router = APIRouter()
 RETRY_AFTER_S = 1
-FULL_RETRY_S = 5
 SCENARIO_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -61,16 +61,17 @@ PAGE = [
     query_parameter("page_size", "at most so many", {"type": "integer", "minimum": 1, "maximum": 200}),
     query_parameter("page_token", "next_page_token of the page before", {"type": "string"}),
 ]
+IDEMPOTENCY_KEY = parameter(
+    "header",
+    "Idempotency-Key",
+    "the same key and body are answered as they were the first time, for 48 h",
+    {"type": "string", "minLength": 1, "maxLength": 255},
+)
 SUBMIT_HEADERS = [
     parameter(
         "header", "Prefer", "wait=N: answer when the job has ended, at most N s later", {"type": "string"}
     ),
-    parameter(
-        "header",
-        "Idempotency-Key",
-        "the same key and body are answered as they were the first time, for 48 h",
-        {"type": "string", "minLength": 1, "maxLength": 255},
-    ),
+    IDEMPOTENCY_KEY,
 ]
 FILTERS = [
     query_parameter("state", "only jobs in this state", {"type": "string", "enum": list(State)}),
@@ -80,6 +81,7 @@ FILTERS = [
         "only jobs with this label: key:value, or key alone for any value; several must all be there",
         {"type": "array", "items": {"type": "string"}, "maxItems": MAX_LABELS},
     ),
+    query_parameter("batch", "only jobs of this batch", {"type": "string"}),
     query_parameter(
         "created_after", "only jobs created later than this", {"type": "string", "format": "date-time"}
     ),
@@ -105,15 +107,15 @@ async def submit_model(request: Request) -> Response:
     scenario = await run_in_threadpool(parse_scenario, raw)
     repeat = None if key is None else Repeat.of("POST /models", key, scenario.model_dump_json())
     found = await run_in_threadpool(_submit, house, scenario, repeat, request.state.request_id)
-    headers = {"Location": f"/jobs/{found.job_id}"}
+    headers = {"Location": f"/jobs/{found.made}"}
     if found.repeated:
         headers["Idempotency-Replayed"] = "true"
     if found.content is not None:
         return _job_response(JobView.model_validate_json(found.content), found.status, headers)
     if wait_s is not None:
-        await house.listeners.until_done(found.job_id, wait_s)
+        await house.listeners.until_done(found.made, wait_s)
         headers["Preference-Applied"] = f"wait={wait_s:g}"
-    body = await run_in_threadpool(_read_job, house, found.job_id)
+    body = await run_in_threadpool(_read_job, house, found.made)
     status = 201 if body.done else 202
     if repeat is not None:
         await run_in_threadpool(_note_answer, house, repeat, status, body.model_dump_json())
@@ -162,6 +164,7 @@ async def list_all_jobs(request: Request) -> Response:
         device=query_device(request),
         labels=query_labels(request),
         created_after=query_time_s(request, "created_after"),
+        batch=query_id(request, "batch", "bat"),
     )
     size, before = query_page_size(request), query_page_token(request, "job")
     body = await run_in_threadpool(_read_jobs, house, only, size, before)
@@ -208,10 +211,7 @@ def _submit(house: House, scenario: Scenario, repeat: Repeat | None, request_id:
         now = time.time()
         if repeat is not None and (known := find_repeat(connection, repeat, now=now)) is not None:
             return known
-        if queued_count(connection) >= house.settings.queue_limit:
-            raise Refused(
-                "queue-full", "too many jobs are waiting", headers={"Retry-After": str(FULL_RETRY_S)}
-            )
+        demand_room(connection, 1, house.settings.queue_limit)
         job = add_job(connection, scenario, digest=digest, request_id=request_id, now=now)
         if repeat is not None:
             note_repeat(connection, repeat, job.id, now=now)

@@ -109,6 +109,25 @@ class JobsView(View):
     next_page_token: str | None
 
 
+class BatchJobView(View):
+    """A job of a batch, as it was accepted."""
+
+    id: str
+    model_id: str
+    state: State
+    scenario_digest: str | None
+    links: dict[str, str]
+
+
+class BatchView(View):
+    """A batch: its jobs in the order of its scenarios, and how many builds they share."""
+
+    batch_id: str
+    jobs: list[BatchJobView]
+    unique_builds: int
+    links: dict[str, str]
+
+
 class ModelView(View):
     """A generated model."""
 

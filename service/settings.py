@@ -26,6 +26,7 @@ class Settings:
     auth_off_explicit: bool = False
     torch_device: str = "auto"
     body_limit_bytes: int = 1024 * 1024
+    batch_limit_bytes: int = 16 * 1024 * 1024
     queue_limit: int = 10_000
     job_timeout_s: float = 600.0
     lease_s: float = 15.0

@@ -27,8 +27,10 @@ jobs = Table(
     Column("finished_at", Float),
     Column("result", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
+    Column("batch_id", String),
     Index("jobs_by_state", "state", "id"),
-    Index("jobs_by_digest", "scenario_digest", "state"),
+    Index("jobs_by_digest", "scenario_digest", "state", "reused_from", "id"),
+    Index("jobs_by_batch", "batch_id", "id"),
 )
 
 job_events = Table(
@@ -85,7 +87,7 @@ idempotency_keys = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("body_sha256", String, nullable=False),
-    Column("job_id", String, ForeignKey("jobs.id"), nullable=False),
+    Column("made", String, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("status", Integer),
     Column("content", Text),

@@ -18,13 +18,22 @@ from service.jobs import Hold, Job, State, move
 from service.models import Ending, Outcome, find_twin, outcome_of, publish
 from service.progress import Progress
 from service.pulse import Pulse
-from service.queue import claim_next, confirm_cancel, note_digest, note_phases, note_progress, release
+from service.queue import (
+    claim_next,
+    claim_twin,
+    confirm_cancel,
+    note_digest,
+    note_phases,
+    note_progress,
+    release,
+)
 from service.settings import Settings
 from service.store import FileStore
 
 AWAKE_S = 0.01
 DROWSY_S = 0.02
 DROWSY_AFTER_S = 5.0
+TWINS_AT_ONCE = 50
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +129,8 @@ class Worker:
             if not self._reuse(job, hold, digest):
                 outcome = self._build(scenario, hold, ends_at, progress)
                 self._publish(job, hold, outcome, digest, progress)
+                while self._end_twins(job, outcome, digest):
+                    pass
         except LeaseLost:
             if not self._cancelled(hold):
                 log.warning("job %s is held by another worker now", job.id)
@@ -141,6 +152,17 @@ class Worker:
         source, outcome = twin
         self._publish(job, hold, outcome, digest, Progress(), reused_from=source.id)
         return True
+
+    def _end_twins(self, job: Job, outcome: Outcome, digest: str) -> bool:
+        """End some of the jobs that waited for this build, in one transaction; say whether there may be more."""
+        with writing(self._engine) as connection:
+            for _ in range(TWINS_AT_ONCE):
+                now = time.time()
+                taken = claim_twin(connection, self._id, digest, lease_s=self._settings.lease_s, now=now)
+                if taken is None:
+                    return False
+                publish(connection, *taken, Ending(outcome, digest, [], reused_from=job.id), now=now)
+        return not self._stop.is_set()
 
     def _build(self, scenario: Scenario, hold: Hold, ends_at: float, progress: Progress) -> Outcome:
         assembly: Assembly | None = None

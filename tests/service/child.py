@@ -15,6 +15,7 @@ from assembler.artifact import Assembly
 from assembler.device import save_profile
 from assembler.phase import Phase
 from assembler.scenario import Scenario
+from service.catalog import Catalog
 from service.outcome import exit_code
 from service.settings import Settings
 from service.worker import Builder
@@ -36,9 +37,11 @@ def build(scenario: Scenario) -> Iterator[Phase | Assembly]:
 def load(settings: Settings) -> Builder:
     if (settings.data_dir / "unusable").exists():
         raise CheckpointDamaged(settings.data_dir, "its weights are not there")
-    for member in find_members((shipped_zoo(), *settings.supernets)):
+    members = find_members((shipped_zoo(), *settings.supernets))
+    for member in members:
         save_profile(make_profile(member.card), settings.data_dir)
-    return Building(build)
+    catalog = Catalog(settings.data_dir, members)
+    return Building(build, digest=lambda scenario: catalog.digest(scenario, catalog.card(scenario)) or "")
 
 
 def run_api(settings: Settings, worker_command: tuple[str, ...]) -> int:

@@ -228,6 +228,7 @@ def test_the_description_of_the_interface_names_every_route_and_the_shape_of_err
     schema = ask(app, "GET", "/openapi.json").json()
     assert set(schema["paths"]) == {
         "/models",
+        "/models/batch",
         "/models/check",
         "/models/{model_id}",
         "/jobs",

@@ -18,6 +18,12 @@ def test_ids_sort_by_the_time_they_were_made() -> None:
     assert first < new_id("job")
 
 
+def test_ids_of_one_millisecond_sort_by_the_order_they_were_made_in() -> None:
+    made = [new_id("job") for _ in range(5000)]
+    assert made == sorted(set(made))
+    assert all(is_id(one, "job") for one in made)
+
+
 @pytest.mark.parametrize(
     "text", ["", "job_", "job_" + "0" * 31, "job_" + "G" * 32, "job_" + "0" * 32 + "\n", "../x"]
 )

@@ -1,0 +1,190 @@
+"""The route of batches: many scenarios in one request, all accepted or none."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from assembler.errors import FieldProblem, MalformedJson, ScenarioInvalid
+from assembler.scenario import MAX_PROBLEMS, NOT_IN_DIGEST, Scenario, scenario_of
+from assembler.strict import parse_json
+from service.db import reading, writing
+from service.errors import Refused
+from service.house import House
+from service.http import demand_json, idempotency_key, media_type, read_body
+from service.idempotency import Repeat, find_repeat, note_answer, note_repeat
+from service.ids import new_id
+from service.jobs import State, add_jobs
+from service.queue import demand_room
+from service.routes import IDEMPOTENCY_KEY
+from service.schemas import BatchJobView, BatchView
+
+router = APIRouter()
+NDJSON = "application/x-ndjson"
+MAX_SCENARIOS = 10_000
+SCENARIO = {"$ref": "#/components/schemas/Scenario"}
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "array", "items": SCENARIO, "minItems": 1, "maxItems": MAX_SCENARIOS}
+            },
+            NDJSON: {"schema": {"type": "string", "description": "a scenario a line"}},
+        },
+    },
+    "parameters": [IDEMPOTENCY_KEY],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A scenario of a batch, its digest, None while its device is being measured, and what builds are told apart by."""
+
+    scenario: Scenario
+    digest: str | None
+
+    @property
+    def build(self) -> str:
+        """What scenarios share that one build answers."""
+        return self.digest or self.scenario.model_dump_json(exclude=NOT_IN_DIGEST)
+
+
+@router.post("/models/batch", status_code=202, openapi_extra=BODY, response_model=BatchView)
+async def submit_batch(request: Request) -> Response:
+    """Submit up to 10,000 scenarios, as a JSON array or a line each (NDJSON): all of them are accepted, or none.
+
+    Equal scenarios share one build. ``GET /jobs?batch=`` lists the jobs.
+    """
+    demand_json(request)
+    house: House = request.app.state.house
+    key = idempotency_key(request)
+    raw = await read_body(request, house.settings.batch_limit_bytes, ("application/json", NDJSON))
+    lines = media_type(request) == NDJSON
+    content, repeated = await run_in_threadpool(_submit, house, raw, lines, key, request.state.request_id)
+    headers = {"Retry-After": "1"}
+    if repeated:
+        headers["Idempotency-Replayed"] = "true"
+    return Response(content, 202, headers, media_type="application/json")
+
+
+def _submit(house: House, raw: bytes, lines: bool, key: str | None, request_id: str) -> tuple[str, bool]:
+    """Make the jobs of a batch; return the answer, and whether it was given before."""
+    documents = _lines(raw) if lines else _array(raw)
+    repeat = (
+        None if key is None else Repeat.of("POST /models/batch", key, json.dumps(documents, sort_keys=True))
+    )
+    if repeat is not None:
+        with reading(house.engine) as connection:
+            known = find_repeat(connection, repeat, now=time.time())
+        if known is not None:
+            return known.content or "", True
+    wanted = _wanted(house, documents)
+    with writing(house.engine) as connection:
+        now = time.time()
+        if repeat is not None and (known := find_repeat(connection, repeat, now=now)) is not None:
+            return known.content or "", True
+        demand_room(connection, len(wanted), house.settings.queue_limit)
+        batch = new_id("bat")
+        rows = [(one.scenario, one.digest) for one in wanted]
+        jobs = add_jobs(connection, rows, batch_id=batch, request_id=request_id, now=now)
+        content = BatchView(
+            batch_id=batch,
+            jobs=[
+                BatchJobView(
+                    id=job,
+                    model_id=model,
+                    state=State.QUEUED,
+                    scenario_digest=one.digest,
+                    links={"self": f"/jobs/{job}", "model": f"/models/{model}"},
+                )
+                for (job, model), one in zip(jobs, wanted, strict=True)
+            ],
+            unique_builds=len({one.build for one in wanted}),
+            links={"jobs": f"/jobs?batch={batch}"},
+        ).model_dump_json()
+        if repeat is not None:
+            note_repeat(connection, repeat, batch, now=now)
+            note_answer(connection, repeat, 202, content)
+    return content, False
+
+
+def _array(raw: bytes) -> list[Any]:
+    """Return the documents of a JSON array.
+
+    Raises:
+        MalformedJson: it is not strict JSON.
+        ScenarioInvalid: it is no array, or an empty one.
+        Refused: it holds too many.
+    """
+    document = parse_json(raw)
+    if not isinstance(document, list):
+        raise _invalid([FieldProblem("", "scenario-invalid", "a batch must be an array of scenarios")])
+    return _counted(document)
+
+
+def _lines(raw: bytes) -> list[Any]:
+    """Return the documents of lines; raises as ``_array`` does, naming the line by its place."""
+    texts = [line for line in raw.split(b"\n") if line.strip()]
+    found = []
+    for place, line in enumerate(_counted(texts)):
+        try:
+            found.append(parse_json(line))
+        except MalformedJson as error:
+            raise MalformedJson(error.detail, f"/{place}{error.pointer or ''}") from None
+    return found
+
+
+def _counted(found: list[Any]) -> list[Any]:
+    if not found:
+        raise _invalid([FieldProblem("", "scenario-invalid", "a batch must hold at least one scenario")])
+    if len(found) > MAX_SCENARIOS:
+        raise Refused("body-too-large", f"a batch holds at most {MAX_SCENARIOS} scenarios")
+    return found
+
+
+def _wanted(house: House, documents: Sequence[Any]) -> list[Wanted]:
+    """Return the scenarios of a batch; equal documents are looked at once.
+
+    Raises:
+        ScenarioInvalid: some are none, or ask for what is not here; every fault is named, up to 20 of them.
+    """
+    known: dict[str, Wanted | ScenarioInvalid] = {}
+    found: list[Wanted] = []
+    problems: list[FieldProblem] = []
+    for place, document in enumerate(documents):
+        text = json.dumps(document)
+        if text not in known:
+            known[text] = _looked_at(house, document)
+        one = known[text]
+        if isinstance(one, Wanted):
+            found.append(one)
+        else:
+            problems += [
+                FieldProblem(f"/{place}{each.pointer}", each.code, each.detail) for each in one.problems
+            ]
+        if len(problems) >= MAX_PROBLEMS:
+            break
+    if problems:
+        raise _invalid(problems)
+    return found
+
+
+def _looked_at(house: House, document: Any) -> Wanted | ScenarioInvalid:
+    try:
+        scenario = scenario_of(document)
+        return Wanted(scenario, house.catalog.digest(scenario, house.catalog.card(scenario)))
+    except ScenarioInvalid as error:
+        return error
+
+
+def _invalid(problems: Sequence[FieldProblem]) -> ScenarioInvalid:
+    codes = {problem.code for problem in problems}
+    first = problems[0]
+    detail = f"{first.pointer or 'the batch'}: {first.detail}"
+    code = codes.pop() if len(codes) == 1 else "scenario-invalid"
+    return ScenarioInvalid(code, detail, tuple(problems[:MAX_PROBLEMS]))
