@@ -224,5 +224,8 @@ def _describe_problems(schema: dict[str, Any]) -> None:
             # Routes check their parameters themselves: the framework's own 422 never happens.
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = answer
+            for status, described in operation["responses"].items():
+                if status.startswith("4"):
+                    described["content"] = answer["content"]
     for name in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(name, None)

@@ -10,27 +10,102 @@ from starlette.concurrency import run_in_threadpool
 from service.db import reading
 from service.errors import Refused
 from service.house import House
-from service.http import demand_json, matches_etag
+from service.http import demand_json, fails_if_match, matches_etag
 from service.models import StoredArtifact, get_artifact
+from service.ranges import wanted_range
+from service.sending import FilePart
 
 router = APIRouter()
 # The content behind an id never changes; it is not for shared caches.
 CACHE = "private, max-age=31536000, immutable"
-FILE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+MEDIA_TYPE = "application/octet-stream"
+
+
+def header(meaning: str) -> dict[str, Any]:
+    """Return the description of a header of an answer."""
+    return {"description": meaning, "schema": {"type": "string"}}
+
+
+def header_parameter(name: str, meaning: str) -> dict[str, Any]:
+    """Return the description of a header of a request that a route reads by itself."""
+    return {"name": name, "in": "header", "required": False, **header(meaning)}
+
+
+PROOF = {
+    "ETag": header("sha256 of the whole file, hexadecimal, quoted"),
+    "Repr-Digest": header("sha256 of the whole file, RFC 9530"),
+    "Cache-Control": header("it may be kept for ever, by the client alone"),
+}
+ABOUT = {
+    **PROOF,
+    "Accept-Ranges": header("bytes"),
+    "Content-Length": header("bytes that follow, or would with GET"),
+    "Content-Disposition": header("a file name made of the id and the format"),
+    "X-Content-Type-Options": header("nosniff"),
+}
+PLACE = {"Content-Range": header("which bytes these are, and how many the file has")}
+FILE = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+CONDITIONS = [
+    header_parameter("If-Match", "answer only if one of these tags is the file's"),
+    header_parameter("If-None-Match", "answer only if none of these tags is the file's"),
+]
+RANGE = [
+    header_parameter("Range", "one range of bytes; several, or other units, give the whole file"),
+    header_parameter(
+        "If-Range", "the range counts only if this tag is the file's, else the whole file comes"
+    ),
+]
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file", "headers": ABOUT},
+    304: {"description": "The client has the file", "headers": PROOF},
+    412: {"description": "The file is another one"},
+}
+DOWNLOADED: dict[int | str, dict[str, Any]] = {
+    **DESCRIBED,
+    200: {**DESCRIBED[200], "content": FILE},
+    206: {"description": "A part of the file", "headers": {**ABOUT, **PLACE}, "content": FILE},
+    416: {
+        "description": "The file has none of these bytes",
+        "headers": {"Content-Range": header("how many bytes the file has: bytes */N")},
+    },
 }
 
 
-@router.get("/artifacts/{artifact_id:id}", response_class=Response, responses=FILE)
-async def download_artifact(artifact_id: str, request: Request) -> Response:
-    """Download a file."""
-    return await _download(artifact_id, request)
+@router.get(
+    "/artifacts/{artifact_id:id}",
+    response_class=Response,
+    responses=DOWNLOADED,
+    openapi_extra={"parameters": [*CONDITIONS, *RANGE]},
+)
+def download_artifact(artifact_id: str, request: Request) -> Response:
+    """Download a file, or a part of it."""
+    stored, headers = _look_up(artifact_id, request)
+    if matches_etag(request, headers["ETag"]):
+        return _unchanged(headers)
+    size = stored.artifact.bytes
+    part = wanted_range(request, headers["ETag"], size)
+    file = request.app.state.house.store.open(stored.artifact.sha256)
+    if part is None:
+        return FilePart(file, range(size), 200, headers)
+    headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
+    return FilePart(file, part, 206, headers)
 
 
-@router.head("/artifacts/{artifact_id:id}", response_class=Response)
-async def describe_artifact(artifact_id: str, request: Request) -> Response:
-    """Read what a download would say of itself."""
-    return await _download(artifact_id, request)
+@router.head(
+    "/artifacts/{artifact_id:id}",
+    response_class=Response,
+    responses=DESCRIBED,
+    openapi_extra={"parameters": CONDITIONS},
+)
+def describe_artifact(artifact_id: str, request: Request) -> Response:
+    """Read what a download of the whole file would say of itself."""
+    stored, headers = _look_up(artifact_id, request)
+    if matches_etag(request, headers["ETag"]):
+        return _unchanged(headers)
+    # It must not promise a file that is lost.
+    request.app.state.house.store.open(stored.artifact.sha256).close()
+    headers["Content-Length"] = str(stored.artifact.bytes)
+    return Response(headers=headers, media_type=MEDIA_TYPE)
 
 
 @router.get("/artifacts/{artifact_id:id}/manifest", response_model=dict[str, object])
@@ -41,19 +116,22 @@ async def read_manifest(artifact_id: str, request: Request) -> Response:
     return JSONResponse(stored.manifest, headers={"Cache-Control": CACHE})
 
 
-async def _download(artifact_id: str, request: Request) -> Response:
-    house: House = request.app.state.house
-    stored = await run_in_threadpool(_find, house, artifact_id)
+def _look_up(artifact_id: str, request: Request) -> tuple[StoredArtifact, dict[str, str]]:
+    """Return an artifact and the headers that tell of it.
+
+    Raises:
+        Refused: there is none, or the client wants another one.
+    """
+    stored = _find(request.app.state.house, artifact_id)
     headers = _headers(stored)
-    if matches_etag(request, headers["ETag"]):
-        kept = {name: headers[name] for name in ("ETag", "Cache-Control", "Repr-Digest")}
-        return Response(status_code=304, headers=kept)
-    # Read for HEAD too: it must not promise a file that is lost.
-    content = await run_in_threadpool(house.store.get, stored.artifact.sha256)
-    if request.method == "HEAD":
-        headers["Content-Length"] = str(len(content))
-        return Response(headers=headers, media_type="application/octet-stream")
-    return Response(content, headers=headers, media_type="application/octet-stream")
+    # Before If-None-Match and Range (RFC 9110, section 13.2.2): who joins parts of a file asks for no other's.
+    if fails_if_match(request, headers["ETag"]):
+        raise Refused("precondition-failed", "the file has another entity tag than those of If-Match")
+    return stored, headers
+
+
+def _unchanged(headers: dict[str, str]) -> Response:
+    return Response(status_code=304, headers={name: headers[name] for name in PROOF})
 
 
 def _headers(stored: StoredArtifact) -> dict[str, str]:
@@ -61,6 +139,7 @@ def _headers(stored: StoredArtifact) -> dict[str, str]:
     return {
         "ETag": f'"{stored.artifact.sha256}"',
         "Repr-Digest": f"sha-256=:{digest}:",
+        "Accept-Ranges": "bytes",
         "Content-Disposition": f'attachment; filename="{stored.id}.{stored.artifact.format}"',
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": CACHE,

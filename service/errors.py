@@ -47,8 +47,14 @@ CODES: Mapping[str, Code] = {
         422, "Key used again", "The Idempotency-Key was used for a request with another body."
     ),
     "job-already-finished": Code(409, "Job already finished", "It has ended and cannot be cancelled."),
+    "precondition-failed": Code(412, "Precondition failed", "The header If-Match names other content."),
     "body-too-large": Code(413, "Body too large", "The body is larger than this service reads."),
     "unsupported-media-type": Code(415, "Unsupported media type", "The body must be application/json."),
+    "range-not-satisfiable": Code(
+        416,
+        "Range not satisfiable",
+        "The file has none of the bytes asked for; Content-Range says its length.",
+    ),
     "scenario-invalid": Code(422, "Invalid scenario", "A field of the scenario breaks the contract."),
     "unknown-class": Code(422, "Unknown class", "No supernet knows all the classes of the task."),
     "ambiguous-supernet": Code(422, "Ambiguous supernet", "Several supernets know the classes; name one."),

@@ -242,9 +242,18 @@ def json_response(body: BaseModel, status: int = 200, headers: Mapping[str, str]
 
 def matches_etag(request: Request, etag: str) -> bool:
     """Return whether ``If-None-Match`` holds this entity tag, compared weakly as RFC 9110 wants it."""
-    given = ",".join(request.headers.getlist("if-none-match"))
-    tags = [part.strip().removeprefix("W/") for part in given.split(",")]
-    return etag in tags or "*" in tags
+    given = _tags(request, "if-none-match")
+    return given == ["*"] or etag in [tag.removeprefix("W/") for tag in given]
+
+
+def fails_if_match(request: Request, etag: str) -> bool:
+    """Return whether there is an ``If-Match`` without this entity tag, compared strongly as RFC 9110 wants it."""
+    given = _tags(request, "if-match")
+    return "if-match" in request.headers and given != ["*"] and etag not in given
+
+
+def _tags(request: Request, name: str) -> list[str]:
+    return [part.strip() for part in ",".join(request.headers.getlist(name)).split(",")]
 
 
 def media_type(request: Request) -> str:

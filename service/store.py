@@ -5,11 +5,18 @@ import hashlib
 import os
 import re
 import tempfile
+import threading
 import time
+from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 # What is this old is no longer being written, whoever shares the folder.
 LEFT_AFTER_S = 3600.0
+# Two changes of a file nearer than this may bear the same time.
+TICK_S = 0.1
+# Files of which it is known that they are whole; some 300 bytes each.
+REMEMBERED = 4096
 _NEW, _CHECK = ".new-", ".check-"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -19,6 +26,8 @@ class FileStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._whole: dict[str, _Look] = {}
+        self._reading = threading.Lock()
 
     def put(self, content: bytes) -> str:
         """Store a content and return its sha256, hexadecimal.
@@ -46,6 +55,25 @@ class FileStore:
         if hashlib.sha256(content).hexdigest() != digest:
             raise ContentDamaged(digest)
         return content
+
+    def open(self, digest: str) -> FileIO:
+        """Return the file of this sha256, open for reading and found whole.
+
+        It is read for that once, and again when it looks changed; a change that leaves no trace in the times of
+        the file, such as a fault of the disk, is not noticed until then.
+
+        Raises:
+            OSError: it is not there or cannot be read.
+            ContentDamaged: the file no longer holds what was stored.
+        """
+        file = FileIO(self._path(digest))
+        try:
+            if self._whole.get(digest) != _look(file):
+                self._verify(digest, file)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def holds(self, digest: str) -> bool:
         """Return whether the content of this sha256 is there and whole."""
@@ -76,6 +104,21 @@ class FileStore:
                     if path.stat().st_mtime < before:
                         path.unlink()
 
+    def _verify(self, digest: str, file: FileIO) -> None:
+        # One at a time: those who want the same file meanwhile need not read it again.
+        with self._reading:
+            look, began = _look(file), time.time_ns()
+            if self._whole.get(digest) == look:
+                return
+            self._whole.pop(digest, None)
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise ContentDamaged(digest)
+            # A file that changed just now could change again and look the same.
+            if began - look.changed_ns > TICK_S * 1e9:
+                if len(self._whole) >= REMEMBERED:
+                    del self._whole[next(iter(self._whole))]
+                self._whole[digest] = look
+
     def _path(self, digest: str) -> Path:
         if not _SHA256.fullmatch(digest):
             raise ValueError("not a sha256")
@@ -88,6 +131,22 @@ class ContentDamaged(OSError):
     def __init__(self, digest: str) -> None:
         self.digest = digest
         super().__init__(f"the stored file {digest} is damaged")
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the file system says of a file; the time of the last change of any kind cannot be set by programs."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+def _look(file: FileIO) -> _Look:
+    found = os.fstat(file.fileno())
+    return _Look(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _write(path: Path, content: bytes) -> None:

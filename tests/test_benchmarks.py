@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assembler.scenario import parse_scenario
+from benchmarks.downloads import Round, compare, describe, run_round, serving, store_artifacts
 from benchmarks.quality import auroc
 from benchmarks.report import kendall, report
 from benchmarks.service import asked_for, scenarios
@@ -145,3 +146,24 @@ def test_a_report_tells_means_over_the_rows_that_have_a_figure(tmp_path: Path) -
     assert "refined for 20 s: +1.20 points on 2 models" in told
     for name in ("accuracy-toys.png", "overlap-toys.png"):
         assert (tmp_path / name).stat().st_size > 5000
+
+
+def test_downloads_are_compared_per_second_of_processor() -> None:
+    ours = [Round(mb=40, cpu_s=0.1, wall_s=1, differ=0), Round(mb=40, cpu_s=0.2, wall_s=2, differ=1)]
+    plain = [Round(mb=40, cpu_s=0.4, wall_s=1, differ=0), Round(mb=20, cpu_s=0.3, wall_s=1, differ=0)]
+    assert compare(ours, plain) == {"median": 3.5, "least": 3.0}
+    assert describe(ours) == {"mb_per_cpu_s": 300.0, "mb_per_s": 30.0, "mb": 80, "differ": 1}
+
+
+def test_downloads_from_both_servers_are_the_stored_files(tmp_path: Path) -> None:
+    stored = store_artifacts(tmp_path, 2, 100_000)
+    commands = {
+        "/artifacts/{id}": ["service.cli", "api", "--port", "0", "--data-dir", str(tmp_path)],
+        "/{path.name}": ["benchmarks.downloads", "--plain", str(stored[0].path.parent)],
+    }
+    for form, command in commands.items():
+        paths = [(form.format(id=one.id, path=one.path), one.sha256) for one in stored[:1]]
+        with serving(command) as server:
+            done = run_round(server, [*paths, (paths[0][0], stored[1].sha256)], 2, 3)
+        assert (done.mb, done.differ) == (0.6, 3)
+        assert done.cpu_s >= 0

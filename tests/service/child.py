@@ -1,9 +1,11 @@
 """The processes of a service whose models are made by a plain function.
 
 ``python -m tests.service.child serve DATA_DIR ZOO`` and ``... worker DATA_DIR ZOO --worker-id ID``.
-The scenario's name says what happens to it: ``slow`` takes a while, ``crash`` kills its worker.
+The scenario's name says what happens to it: ``slow`` takes a while, ``crash`` kills its worker, ``large`` becomes a
+file of 4 MB.
 """
 
+import hashlib
 import os
 import signal
 import sys
@@ -23,6 +25,8 @@ from service.zoo import find_members, shipped_zoo
 from supernet.errors import CheckpointDamaged
 from tests.service.making import Building, digest_of, make_assembly, make_profile
 
+LARGE_BYTES = 4_000_000
+
 
 def build(scenario: Scenario) -> Iterator[Phase | Assembly]:
     yield Phase("assembling")
@@ -31,7 +35,10 @@ def build(scenario: Scenario) -> Iterator[Phase | Assembly]:
     if scenario.name == "slow":
         time.sleep(1.0)
     yield Phase("compiling")
-    yield make_assembly(digest_of(scenario).encode())
+    content = digest_of(scenario).encode()
+    yield make_assembly(
+        hashlib.shake_256(content).digest(LARGE_BYTES) if scenario.name == "large" else content
+    )
 
 
 def load(settings: Settings) -> Builder:

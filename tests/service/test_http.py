@@ -8,6 +8,7 @@ from starlette.types import Message
 from service.errors import Refused
 from service.http import (
     demand_json,
+    fails_if_match,
     matches_etag,
     page_token,
     preferred_wait_s,
@@ -162,4 +163,14 @@ def test_entity_tags_are_compared_weakly() -> None:
     assert matches_etag(request([("if-none-match", 'W/"a", "b"')]), '"a"')
     assert matches_etag(request([("if-none-match", "*")]), '"a"')
     assert not matches_etag(request([("if-none-match", '"b"')]), '"a"')
+    assert not matches_etag(request([("if-none-match", '"x, *, y"')]), '"a"')
     assert not matches_etag(request(), '"a"')
+
+
+def test_a_tag_that_must_match_is_compared_strongly() -> None:
+    for fits in ('"a"', '"b", "a"', "*", " * "):
+        assert not fails_if_match(request([("if-match", fits)]), '"a"')
+    for other in ('"b"', 'W/"a"', "a", "", '"x, *, y"'):
+        assert fails_if_match(request([("if-match", other)]), '"a"')
+    assert not fails_if_match(request([("if-match", '"b"'), ("if-match", '"a"')]), '"a"')
+    assert not fails_if_match(request(), '"a"')
