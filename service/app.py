@@ -21,7 +21,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assembler.errors import AssemblerError
 from assembler.scenario import Scenario
 from service import batches, downloads, events, health, offers, routes
-from service.db import reading, writing
 from service.errors import CODES, Refused, problem, refusal
 from service.house import House
 from service.idempotency import forget_repeats, has_old_repeats
@@ -110,7 +109,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        house.engine.dispose()
+        await house.database.close()
 
 
 async def _load(house: House) -> None:
@@ -131,30 +130,24 @@ async def _keep_sweeping(house: House) -> None:
             (_forget, "old keys could not be forgotten"),
         ):
             try:
-                await run_in_threadpool(act, house)
+                await act(house)
             except Exception:
                 log.exception(failed)
 
 
-def _look(house: House) -> None:
-    house.catalog.look()
+async def _look(house: House) -> None:
+    await run_in_threadpool(house.catalog.look)
 
 
-def _forget(house: House) -> None:
-    with reading(house.engine) as connection:
-        if not has_old_repeats(connection, now=time.time()):
-            return
-    with writing(house.engine, durable=False) as connection:
-        forget_repeats(connection, now=time.time())
+async def _forget(house: House) -> None:
+    if await house.database.read(has_old_repeats, now=time.time()):
+        await house.database.note(forget_repeats, now=time.time())
 
 
-def _sweep(house: House) -> None:
+async def _sweep(house: House) -> None:
     now = time.time()
-    with reading(house.engine) as connection:
-        if not needs_sweep(connection, now=now):
-            return
-    with writing(house.engine) as connection:
-        sweep(connection, now=now)
+    if await house.database.read(needs_sweep, now=now):
+        await house.database.write(sweep, now=now)
 
 
 def _on_http_exception(request: Request, error: Exception) -> Response:

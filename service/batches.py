@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from assembler.errors import FieldProblem, MalformedJson, ScenarioInvalid
 from assembler.scenario import MAX_PROBLEMS, NOT_IN_DIGEST, Scenario, scenario_of
 from assembler.strict import parse_json
-from service.db import reading, writing
 from service.errors import Refused
 from service.house import House
 from service.http import demand_json, idempotency_key, media_type, read_body
@@ -65,52 +65,62 @@ async def submit_batch(request: Request) -> Response:
     key = idempotency_key(request)
     raw = await read_body(request, house.settings.batch_limit_bytes, ("application/json", NDJSON))
     lines = media_type(request) == NDJSON
-    content, repeated = await run_in_threadpool(_submit, house, raw, lines, key, request.state.request_id)
+    content, repeated = await _submit(house, raw, lines, key, request.state.request_id)
     headers = {"Retry-After": "1"}
     if repeated:
         headers["Idempotency-Replayed"] = "true"
     return Response(content, 202, headers, media_type="application/json")
 
 
-def _submit(house: House, raw: bytes, lines: bool, key: str | None, request_id: str) -> tuple[str, bool]:
+async def _submit(
+    house: House, raw: bytes, lines: bool, key: str | None, request_id: str
+) -> tuple[str, bool]:
     """Make the jobs of a batch; return the answer, and whether it was given before."""
-    documents = _lines(raw) if lines else _array(raw)
+    documents = await run_in_threadpool(_lines if lines else _array, raw)
     repeat = (
         None if key is None else Repeat.of("POST /models/batch", key, json.dumps(documents, sort_keys=True))
     )
     if repeat is not None:
-        with reading(house.engine) as connection:
-            known = find_repeat(connection, repeat, now=time.time())
+        known = await house.database.read(find_repeat, repeat, now=time.time())
         if known is not None:
             return known.content or "", True
-    wanted = _wanted(house, documents)
-    with writing(house.engine) as connection:
-        now = time.time()
-        if repeat is not None and (known := find_repeat(connection, repeat, now=now)) is not None:
-            return known.content or "", True
-        demand_room(connection, len(wanted), house.settings.queue_limit)
-        batch = new_id("bat")
-        rows = [(one.scenario, one.digest) for one in wanted]
-        jobs = add_jobs(connection, rows, batch_id=batch, request_id=request_id, now=now)
-        content = BatchView(
-            batch_id=batch,
-            jobs=[
-                BatchJobView(
-                    id=job,
-                    model_id=model,
-                    state=State.QUEUED,
-                    scenario_digest=one.digest,
-                    links={"self": f"/jobs/{job}", "model": f"/models/{model}"},
-                )
-                for (job, model), one in zip(jobs, wanted, strict=True)
-            ],
-            unique_builds=len({one.build for one in wanted}),
-            links={"jobs": f"/jobs?batch={batch}"},
-        ).model_dump_json()
-        if repeat is not None:
-            note_repeat(connection, repeat, batch, now=now)
-            note_answer(connection, repeat, 202, content)
+    wanted = await run_in_threadpool(_wanted, house, documents)
+    return await house.database.write(_add, wanted, repeat, request_id, house.settings.queue_limit)
+
+
+def _add(
+    connection: Connection, wanted: Sequence[Wanted], repeat: Repeat | None, request_id: str, queue_limit: int
+) -> tuple[str, bool]:
+    now = time.time()
+    if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
+        return known.content or "", True
+    demand_room(connection, len(wanted), queue_limit)
+    batch = new_id("bat")
+    rows = [(one.scenario, one.digest) for one in wanted]
+    jobs = add_jobs(connection, rows, batch_id=batch, request_id=request_id, now=now)
+    content = _view(batch, jobs, wanted).model_dump_json()
+    if repeat is not None:
+        note_repeat(connection, repeat, batch, now=now)
+        note_answer(connection, repeat, 202, content)
     return content, False
+
+
+def _view(batch: str, jobs: Sequence[tuple[str, str]], wanted: Sequence[Wanted]) -> BatchView:
+    return BatchView(
+        batch_id=batch,
+        jobs=[
+            BatchJobView(
+                id=job,
+                model_id=model,
+                state=State.QUEUED,
+                scenario_digest=one.digest,
+                links={"self": f"/jobs/{job}", "model": f"/models/{model}"},
+            )
+            for (job, model), one in zip(jobs, wanted, strict=True)
+        ],
+        unique_builds=len({one.build for one in wanted}),
+        links={"jobs": f"/jobs?batch={batch}"},
+    )
 
 
 def _array(raw: bytes) -> list[Any]:

@@ -81,7 +81,7 @@ def migrate(data_dir: DataDir = None) -> int:
     from service.migrations import migrate as run_migrations
     from service.settings import read_settings
 
-    run_migrations(open_engine(read_settings(data_dir=data_dir).database_path))
+    run_migrations(open_engine(read_settings(data_dir=data_dir).database))
     return 0
 
 

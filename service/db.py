@@ -1,46 +1,70 @@
-"""The database: one SQLite file beside the artifacts, read and written by every process of the service.
+"""The database: one SQLite file beside the artifacts, or a PostgreSQL server that many machines share.
 
-A transaction says at its start whether it writes: a writer takes the lock at once (BEGIN IMMEDIATE), so that
-it never fails half way because another process was faster.
+A transaction says at its start whether it writes. In SQLite a writer takes the lock at once (BEGIN IMMEDIATE), so
+that it never fails half way because another process was faster. In PostgreSQL writers run beside each other: what
+must not happen twice is a conditional UPDATE, or is done by one at a time (``one_at_a_time``).
 """
 
 import functools
+import hashlib
 import json
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from starlette.concurrency import run_in_threadpool
 
 from service.errors import DataUnusable
 
 BUSY_TIMEOUT_MS = 10_000
+DRIVER = "postgresql+psycopg"
+# A server that does not answer within so long is away.
+CONNECT_TIMEOUT_S = 3
+STATEMENT_TIMEOUT_MS = 15_000
+POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 24, "pool_timeout": 5, "pool_pre_ping": True}
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def open_engine(path: Path) -> Engine:
-    """Return an engine for the database file, whose folder is made when it is missing.
+def file_url(path: Path) -> URL:
+    """Return the address of a SQLite file."""
+    return URL.create("sqlite", database=str(path))
+
+
+def is_embedded(engine: Engine) -> bool:
+    """Return whether it is a file of this machine."""
+    return engine.dialect.name == "sqlite"
+
+
+def open_engine(url: URL | Path) -> Engine:
+    """Return an engine for a database; the folder of a file is made when it is missing.
+
+    Args:
+        url: of SQLite or PostgreSQL, or the path of a SQLite file. A server is not asked yet.
 
     Raises:
         DataUnusable: the folder cannot be made.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataUnusable(path.parent, f"it cannot be made ({error.strerror})") from error
-    # Keys of documents are compared as they are written: an escaped letter would be another one.
-    engine = create_engine(f"sqlite:///{path}", pool_size=8, max_overflow=40, json_serializer=_json)
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
+    if isinstance(url, Path):
+        url = file_url(url)
+    if url.get_backend_name() == "sqlite":
+        return _open_file(url)
+    engine = create_engine(url.set(drivername=DRIVER), **_server_options())
+    event.listen(engine, "begin", _begin_on_server)
     return engine
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that sees one state of the database."""
-    with engine.connect() as connection, connection.begin():
-        yield connection
+    with engine.connect() as connection:
+        connection = connection.execution_options(**_reading_options(engine))
+        with connection.begin():
+            yield connection
 
 
 @contextmanager
@@ -57,39 +81,133 @@ def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
             yield connection
 
 
-class Watch:
-    """Notices that somebody else wrote to the database, for the price of a few microseconds a look."""
+class Database:
+    """The database as the HTTP process uses it: what is done in a transaction is a function of its connection.
 
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._seen = self._version()
+    ``engine`` is the same database for those who may wait, such as what happens once at start.
+    """
 
-    def changed(self) -> bool:
-        """Return whether anything was written since the last call."""
-        seen, self._seen = self._seen, self._version()
-        return seen != self._seen
+    def __init__(self, url: URL | Path) -> None:
+        """Prepare to use a database.
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        Raises:
+            DataUnusable: the folder of a SQLite file cannot be made.
+        """
+        self.engine = open_engine(url)
+        self._async: AsyncEngine | None = None
 
-    def _version(self) -> int:
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+    async def read(
+        self, act: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs
+    ) -> T:
+        """Return what a function reads in one state of the database."""
+        return await self._run(reading, _reading_options(self.engine), act, *args, **options)
+
+    async def write(
+        self, act: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs
+    ) -> T:
+        """Return what a function makes of a writing transaction, which is rolled back when it raises."""
+        return await self._run(writing, {"nnf_write": True, "nnf_durable": True}, act, *args, **options)
+
+    async def note(
+        self, act: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs
+    ) -> T:
+        """As ``write``, of what may be lost in a power cut."""
+        noting = functools.partial(writing, durable=False)
+        return await self._run(noting, {"nnf_write": True, "nnf_durable": False}, act, *args, **options)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.leave_loop()
+        self.engine.dispose()
+
+    async def leave_loop(self) -> None:
+        """Close the connections that belong to this event loop; others are opened where they are needed."""
+        if self._async is not None:
+            await self._async.dispose()
+            self._async = None
+
+    async def _run(
+        self,
+        opening: Callable[[Engine], Any],
+        transaction: dict[str, Any],
+        act: Callable[..., T],
+        *args: Any,
+        **options: Any,
+    ) -> T:
+        if is_embedded(self.engine):
+            return await run_in_threadpool(_do, opening, self.engine, act, args, options)
+        if self._async is None:
+            self._async = create_async_engine(self.engine.url, **_server_options())
+            event.listen(self._async.sync_engine, "begin", _begin_on_server)
+        async with self._async.connect() as connection:
+            connection = await connection.execution_options(**transaction)
+            async with connection.begin():
+                return await connection.run_sync(act, *args, **options)
 
 
+def one_at_a_time(connection: Connection, name: str) -> None:
+    """Let no other transaction that says the same name be beyond this point until this one has ended."""
+    # SQLite has one writer at a time in any case.
+    if connection.dialect.name == "postgresql":
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+        connection.execute(select(func.pg_advisory_xact_lock(number)))
+
+
+def _do(
+    opening: Callable[[Engine], Any],
+    engine: Engine,
+    act: Callable[..., T],
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+) -> T:
+    with opening(engine) as connection:
+        return act(connection, *args, **options)
+
+
+def _open_file(url: URL) -> Engine:
+    folder = Path(url.database or "").parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataUnusable(folder, f"it cannot be made ({error.strerror})") from error
+    engine = create_engine(url, pool_size=8, max_overflow=40, json_serializer=_json)
+    event.listen(engine, "connect", _configure_file)
+    event.listen(engine, "begin", _begin_in_file)
+    return engine
+
+
+# Keys of documents are compared as they are written: an escaped letter would be another one.
 _json = functools.partial(json.dumps, ensure_ascii=False)
 
 
-def _configure(connection: Any, _record: Any) -> None:
+def _server_options() -> dict[str, Any]:
+    connect = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+        "application_name": "nnfactory",
+    }
+    return {**POOL, "json_serializer": _json, "connect_args": connect}
+
+
+def _reading_options(engine: Engine) -> dict[str, Any]:
+    return {} if is_embedded(engine) else {"isolation_level": "REPEATABLE READ"}
+
+
+def _configure_file(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode = WAL", f"busy_timeout = {BUSY_TIMEOUT_MS}", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
 
 
-def _begin(connection: Connection) -> None:
+def _begin_in_file(connection: Connection) -> None:
     options = connection.get_execution_options()
     if not options.get("nnf_write"):
         connection.exec_driver_sql("BEGIN")
         return
     connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if options['nnf_durable'] else 'NORMAL'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_on_server(connection: Connection) -> None:
+    if connection.get_execution_options().get("nnf_durable") is False:
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")

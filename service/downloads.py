@@ -5,9 +5,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from service.db import reading
 from service.errors import Refused
 from service.house import House
 from service.http import demand_json, fails_if_match, matches_etag
@@ -77,14 +77,15 @@ DOWNLOADED: dict[int | str, dict[str, Any]] = {
     responses=DOWNLOADED,
     openapi_extra={"parameters": [*CONDITIONS, *RANGE]},
 )
-def download_artifact(artifact_id: str, request: Request) -> Response:
+async def download_artifact(artifact_id: str, request: Request) -> Response:
     """Download a file, or a part of it."""
-    stored, headers = _look_up(artifact_id, request)
+    house: House = request.app.state.house
+    stored, headers = await _look_up(artifact_id, request)
     if matches_etag(request, headers["ETag"]):
         return _unchanged(headers)
     size = stored.artifact.bytes
     part = wanted_range(request, headers["ETag"], size)
-    file = request.app.state.house.store.open(stored.artifact.sha256)
+    file = await run_in_threadpool(house.store.open, stored.artifact.sha256)
     if part is None:
         return FilePart(file, range(size), 200, headers)
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
@@ -97,13 +98,14 @@ def download_artifact(artifact_id: str, request: Request) -> Response:
     responses=DESCRIBED,
     openapi_extra={"parameters": CONDITIONS},
 )
-def describe_artifact(artifact_id: str, request: Request) -> Response:
+async def describe_artifact(artifact_id: str, request: Request) -> Response:
     """Read what a download of the whole file would say of itself."""
-    stored, headers = _look_up(artifact_id, request)
+    house: House = request.app.state.house
+    stored, headers = await _look_up(artifact_id, request)
     if matches_etag(request, headers["ETag"]):
         return _unchanged(headers)
     # It must not promise a file that is lost.
-    request.app.state.house.store.open(stored.artifact.sha256).close()
+    (await run_in_threadpool(house.store.open, stored.artifact.sha256)).close()
     headers["Content-Length"] = str(stored.artifact.bytes)
     return Response(headers=headers, media_type=MEDIA_TYPE)
 
@@ -112,17 +114,19 @@ def describe_artifact(artifact_id: str, request: Request) -> Response:
 async def read_manifest(artifact_id: str, request: Request) -> Response:
     """Read what is known of a file: task, input, limits, figures, and where it came from."""
     demand_json(request)
-    stored = await run_in_threadpool(_find, request.app.state.house, artifact_id)
+    house: House = request.app.state.house
+    stored = await house.database.read(_find, artifact_id)
     return JSONResponse(stored.manifest, headers={"Cache-Control": CACHE})
 
 
-def _look_up(artifact_id: str, request: Request) -> tuple[StoredArtifact, dict[str, str]]:
+async def _look_up(artifact_id: str, request: Request) -> tuple[StoredArtifact, dict[str, str]]:
     """Return an artifact and the headers that tell of it.
 
     Raises:
         Refused: there is none, or the client wants another one.
     """
-    stored = _find(request.app.state.house, artifact_id)
+    house: House = request.app.state.house
+    stored = await house.database.read(_find, artifact_id)
     headers = _headers(stored)
     # Before If-None-Match and Range (RFC 9110, section 13.2.2): who joins parts of a file asks for no other's.
     if fails_if_match(request, headers["ETag"]):
@@ -146,9 +150,8 @@ def _headers(stored: StoredArtifact) -> dict[str, str]:
     }
 
 
-def _find(house: House, artifact_id: str) -> StoredArtifact:
-    with reading(house.engine) as connection:
-        stored = get_artifact(connection, artifact_id)
+def _find(connection: Connection, artifact_id: str) -> StoredArtifact:
+    stored = get_artifact(connection, artifact_id)
     if stored is None:
         raise Refused("not-found", "there is no such artifact")
     return stored

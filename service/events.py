@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from starlette.concurrency import run_in_threadpool
+from sqlalchemy import Connection
 
-from service.db import reading
 from service.errors import Refused
 from service.house import House
 from service.http import last_event_id
@@ -32,7 +31,7 @@ async def followed(job_id: str, request: Request) -> AsyncIterator[JobEvent]:
     """
     house: House = request.app.state.house
     after = last_event_id(request)
-    await run_in_threadpool(_demand_job, house, job_id)
+    await house.database.read(_demand_job, job_id)
     return house.listeners.follow(job_id, after)
 
 
@@ -53,7 +52,6 @@ async def tell_events(
         yield ServerSentEvent(event=event.kind, id=str(event.id), data=data)
 
 
-def _demand_job(house: House, job_id: str) -> None:
-    with reading(house.engine) as connection:
-        if get_job(connection, job_id) is None:
-            raise Refused("not-found", "there is no such job")
+def _demand_job(connection: Connection, job_id: str) -> None:
+    if get_job(connection, job_id) is None:
+        raise Refused("not-found", "there is no such job")

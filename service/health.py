@@ -5,11 +5,10 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from service.db import reading
 from service.errors import CODES, Refused
 from service.house import House
 from service.http import json_response
@@ -37,7 +36,7 @@ async def healthz() -> Response:
 @router.get("/readyz", responses={503: {"description": "not ready"}}, response_model=ReadyView)
 async def readyz(request: Request) -> Response:
     """Say whether database, files and a worker are at hand and every device is measured."""
-    checks = await run_in_threadpool(_checks, request.app.state.house)
+    checks = await _checks(request.app.state.house)
     bad = sorted(name for name, state in checks.items() if state != "ok")
     if bad:
         detail = "; ".join(f"{name}: {checks[name]}" for name in bad)
@@ -69,20 +68,22 @@ async def home() -> Response:
     return HTMLResponse(PAGE, headers=headers)
 
 
-def _checks(house: House) -> dict[str, str]:
+async def _checks(house: House) -> dict[str, str]:
     checks = {"database": "ok", "store": "ok", "devices": "ok", "worker": "none is alive and ready"}
     try:
-        with reading(house.engine) as connection:
-            connection.execute(text("SELECT 1 FROM jobs LIMIT 1"))
-            since = time.time() - SILENT_BEATS * house.settings.beat_s
-            if has_ready_worker(connection, since=since):
-                checks["worker"] = "ok"
+        if await house.database.read(_finds_worker, time.time() - SILENT_BEATS * house.settings.beat_s):
+            checks["worker"] = "ok"
     except SQLAlchemyError:
         checks["database"] = "cannot be read"
     try:
-        house.store.check()
+        await run_in_threadpool(house.store.check)
     except OSError:
         checks["store"] = "cannot be written"
-    if faults := house.catalog.faults():
+    if faults := await run_in_threadpool(house.catalog.faults):
         checks["devices"] = "; ".join(faults)
     return checks
+
+
+def _finds_worker(connection: Connection, since: float) -> bool:
+    connection.execute(text("SELECT 1 FROM jobs LIMIT 1"))
+    return has_ready_worker(connection, since=since)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from service.catalog import Catalog
-from service.db import open_engine
+from service.db import Database
 from service.listeners import Listeners
 from service.settings import Settings
 from service.shelf import Shelf
@@ -18,10 +18,15 @@ class House:
     """Settings, database, files, catalogue, and those who listen."""
 
     settings: Settings
-    engine: Engine
+    database: Database
     store: FileStore
     catalog: Catalog
     listeners: Listeners
+
+    @property
+    def engine(self) -> Engine:
+        """The database for those who may wait."""
+        return self.database.engine
 
 
 def open_house(settings: Settings) -> House:
@@ -31,12 +36,12 @@ def open_house(settings: Settings) -> House:
         CheckpointDamaged: a checkpoint is not whole.
         SettingInvalid: two checkpoints have the same name.
     """
-    engine = open_engine(settings.database_path)
+    database = Database(settings.database)
     shelf = Shelf((shipped_zoo(), *settings.supernets), settings.datasets)
     return House(
         settings=settings,
-        engine=engine,
+        database=database,
         store=FileStore(settings.store_path),
         catalog=Catalog(settings.data_dir, shelf.members, shelf),
-        listeners=Listeners(engine, settings.database_path),
+        listeners=Listeners(database),
     )

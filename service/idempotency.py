@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from service.db import one_at_a_time
 from service.errors import Refused
 from service.tables import idempotency_keys as keys
 
@@ -53,12 +54,22 @@ class Answered:
     content: str | None = None
 
 
-def find_repeat(connection: Connection, repeat: Repeat, *, now: float) -> Answered | None:
+def find_repeat(
+    connection: Connection, repeat: Repeat, *, now: float, alone: bool = False
+) -> Answered | None:
     """Return what a request with this key was answered, None when there was none in the last 48 h.
+
+    Args:
+        connection: any transaction.
+        repeat: the key.
+        now: s.
+        alone: whether no other transaction may do so until this one, which writes, has ended.
 
     Raises:
         Refused: it had another body, or is still being answered.
     """
+    if alone:
+        one_at_a_time(connection, f"key {repeat.id}")
     row = connection.execute(select(keys).where(keys.c.id == repeat.id)).first()
     if row is None or row.created_at <= now - KEPT_S:
         return None

@@ -39,6 +39,10 @@ MOVES: Mapping[State, frozenset[State]] = {
 }
 
 
+# Where a PostgreSQL server tells which job has an event.
+CHANNEL = "nnf_jobs"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One row of the table of jobs; times are seconds since 1970 UTC."""
@@ -239,11 +243,19 @@ def cancel(connection: Connection, job_id: str, *, now: float) -> bool:
 def add_event(connection: Connection, job_id: str, kind: str, data: dict[str, Any], *, now: float) -> None:
     """Insert an event: ``state``, ``phase``, ``progress`` or ``done``."""
     connection.execute(insert(job_events).values(job_id=job_id, at=now, kind=kind, data=data))
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_notify(CHANNEL, job_id)))
 
 
 def list_events(connection: Connection, job_id: str) -> list[JobEvent]:
     """Return a job's events, oldest first."""
     query = select(job_events).where(job_events.c.job_id == job_id).order_by(job_events.c.id)
+    return [JobEvent(**row) for row in connection.execute(query).mappings()]
+
+
+def events_of(connection: Connection, job_ids: Sequence[str]) -> list[JobEvent]:
+    """Return the events of some jobs, oldest first."""
+    query = select(job_events).where(job_events.c.job_id.in_(job_ids)).order_by(job_events.c.id)
     return [JobEvent(**row) for row in connection.execute(query).mappings()]
 
 

@@ -1,5 +1,6 @@
 """The worker process from its start to its end."""
 
+import logging
 import os
 import signal
 import socket
@@ -9,16 +10,19 @@ import time
 from collections.abc import Callable
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.db import open_engine, writing
 from service.ids import new_id
-from service.migrations import migrate
+from service.migrations import bring_up_to_date
 from service.pulse import Pulse
 from service.queue import add_worker, remove_dead_workers, remove_worker
 from service.scratch import use_scratch
 from service.settings import Settings
 from service.store import FileStore
 from service.worker import Builder, Worker
+
+log = logging.getLogger(__name__)
 
 Load = Callable[[Settings], Builder]
 
@@ -38,8 +42,8 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         # Ctrl-C reaches every process of a terminal; the supervisor says when it is this one's turn.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with_supervisor, name="tether", daemon=True).start()
-    engine = open_engine(settings.database_path)
-    migrate(engine)
+    engine = open_engine(settings.database)
+    bring_up_to_date(engine)
     use_scratch(settings.data_dir)
     store = FileStore(settings.store_path)
     store.clear()
@@ -60,8 +64,11 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         labour.run()
     finally:
         pulse.stop()
-        with writing(engine) as connection:
-            remove_worker(connection, worker, crashed=False, now=time.time())
+        try:
+            with writing(engine) as connection:
+                remove_worker(connection, worker, crashed=False, now=time.time())
+        except SQLAlchemyError:
+            log.exception("the worker could not sign off; its lease will run out")
         engine.dispose()
     return 0
 

@@ -4,18 +4,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
-from starlette.concurrency import run_in_threadpool
-
-from service.db import Watch, reading
-from service.jobs import JobEvent, events_after, last_event_id, list_events
-
-LOOK_S = 0.01
-AGAIN_S = 1.0
-AT_ONCE = 1000
+from service.db import Database
+from service.jobs import JobEvent, list_events
+from service.watch import AGAIN_S, READING_FAILED, News, open_news
 
 # An event, or None for: the service ends.
 Inbox = asyncio.Queue[JobEvent | None]
@@ -26,12 +18,10 @@ log = logging.getLogger(__name__)
 class Listeners:
     """Those who listen to jobs; while there are none, nothing is looked at."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
-        self._engine = engine
-        self._path = path
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._inboxes: dict[str, set[Inbox]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._seen = 0
         self._starting = asyncio.Lock()
         self._closed = False
 
@@ -52,7 +42,7 @@ class Listeners:
             after: only events later than the one of this id.
         """
         async with self._listening(job_id) as inbox:
-            for event in await run_in_threadpool(self._of_job, job_id):
+            for event in await self._database.read(list_events, job_id):
                 if event.id > after:
                     yield event
                     after = event.id
@@ -61,6 +51,7 @@ class Listeners:
             while (news := await inbox.get()) is not None:
                 if news.id > after:
                     yield news
+                    after = news.id
                 if news.ends:
                     return
 
@@ -91,43 +82,21 @@ class Listeners:
         """Have the database looked at, from where it is now."""
         async with self._starting:
             if self._task is None or self._task.done():
-                self._seen = await run_in_threadpool(self._last)
-                self._task = asyncio.create_task(self._look())
+                news = open_news(self._database)
+                await news.start()
+                self._task = asyncio.create_task(self._look(news))
 
-    async def _look(self) -> None:
-        watch = Watch(self._path)
-        behind = True
+    async def _look(self, news: News) -> None:
         try:
             while self._inboxes and not self._closed:
-                if watch.changed() or behind:
-                    behind = await self._tell_news()
-                if not behind:
-                    await asyncio.sleep(LOOK_S)
+                try:
+                    found = await news.next(self._inboxes.keys)
+                except READING_FAILED:
+                    log.exception("events could not be read; it is tried again")
+                    await asyncio.sleep(AGAIN_S)
+                    continue
+                for event in found:
+                    for inbox in self._inboxes.get(event.job_id, ()):
+                        inbox.put_nowait(event)
         finally:
-            watch.close()
-
-    async def _tell_news(self) -> bool:
-        """Hand out what was not seen yet; say whether there is more."""
-        try:
-            news = await run_in_threadpool(self._news)
-        except SQLAlchemyError:
-            log.exception("events could not be read; it is tried again")
-            await asyncio.sleep(AGAIN_S)
-            return True
-        for event in news:
-            self._seen = event.id
-            for inbox in self._inboxes.get(event.job_id, ()):
-                inbox.put_nowait(event)
-        return len(news) == AT_ONCE
-
-    def _last(self) -> int:
-        with reading(self._engine) as connection:
-            return last_event_id(connection)
-
-    def _news(self) -> list[JobEvent]:
-        with reading(self._engine) as connection:
-            return events_after(connection, self._seen, limit=AT_ONCE)
-
-    def _of_job(self, job_id: str) -> list[JobEvent]:
-        with reading(self._engine) as connection:
-            return list_events(connection, job_id)
+            await news.close()

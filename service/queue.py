@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
+from service.db import one_at_a_time
 from service.errors import Refused, problem
 from service.jobs import Hold, Job, State, add_event, get_job, move
 from service.processes import is_alive
@@ -36,6 +37,8 @@ def claim_next(connection: Connection, worker: str, *, lease_s: float, now: floa
 
     A job whose twin (same scenario digest) is running waits for it; one past its deadline is passed over.
     """
+    # Of two twins that two workers take at once, neither would see the other running.
+    one_at_a_time(connection, "claim")
     twin = jobs.alias("twin")
     running_twin = select(twin.c.id).where(
         twin.c.scenario_digest == jobs.c.scenario_digest, twin.c.state == State.RUNNING

@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from assembler.artifact import Estimate
 from assembler.scenario import MAX_LABELS, Scenario, parse_scenario
-from service.db import reading, writing
 from service.errors import Refused
 from service.house import House
 from service.http import (
@@ -106,7 +106,7 @@ async def submit_model(request: Request) -> Response:
     raw = await read_body(request, house.settings.body_limit_bytes)
     scenario = await run_in_threadpool(parse_scenario, raw)
     repeat = None if key is None else Repeat.of("POST /models", key, scenario.model_dump_json())
-    found = await run_in_threadpool(_submit, house, scenario, repeat, request.state.request_id)
+    found = await _submit(house, scenario, repeat, request.state.request_id)
     headers = {"Location": f"/jobs/{found.made}"}
     if found.repeated:
         headers["Idempotency-Replayed"] = "true"
@@ -115,10 +115,10 @@ async def submit_model(request: Request) -> Response:
     if wait_s is not None:
         await house.listeners.until_done(found.made, wait_s)
         headers["Preference-Applied"] = f"wait={wait_s:g}"
-    body = await run_in_threadpool(_read_job, house, found.made)
+    body = await house.database.read(_read_job, found.made)
     status = 201 if body.done else 202
     if repeat is not None:
-        await run_in_threadpool(_note_answer, house, repeat, status, body.model_dump_json())
+        await house.database.note(note_answer, repeat, status, body.model_dump_json())
     return _job_response(body, status, headers)
 
 
@@ -138,14 +138,15 @@ async def list_all_models(request: Request) -> Response:
     demand_json(request)
     house: House = request.app.state.house
     size, before = query_page_size(request), query_page_token(request, "mdl")
-    return json_response(await run_in_threadpool(_read_models, house, size, before))
+    return json_response(await house.database.read(_read_models, size, before))
 
 
 @router.get("/models/{model_id:id}", response_model=ModelView)
 async def read_model(model_id: str, request: Request) -> Response:
     """Read one model: its scenario, figures and files. It is there once its job has succeeded."""
     demand_json(request)
-    body = await run_in_threadpool(_read_model, request.app.state.house, model_id)
+    house: House = request.app.state.house
+    body = await house.database.read(_read_model, model_id)
     content = body.model_dump_json().encode()
     headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "Cache-Control": "private, no-cache"}
     if matches_etag(request, headers["ETag"]):
@@ -167,7 +168,7 @@ async def list_all_jobs(request: Request) -> Response:
         batch=query_id(request, "batch", "bat"),
     )
     size, before = query_page_size(request), query_page_token(request, "job")
-    body = await run_in_threadpool(_read_jobs, house, only, size, before)
+    body = await house.database.read(_read_jobs, only, size, before)
     return json_response(body)
 
 
@@ -177,10 +178,10 @@ async def read_job(job_id: str, request: Request) -> Response:
     demand_json(request)
     house: House = request.app.state.house
     wait_s = query_wait_s(request)
-    body = await run_in_threadpool(_read_job, house, job_id)
+    body = await house.database.read(_read_job, job_id)
     if wait_s and not body.done:
         await house.listeners.until_done(body.id, wait_s)
-        body = await run_in_threadpool(_read_job, house, job_id)
+        body = await house.database.read(_read_job, job_id)
     return _job_response(body, 200, {})
 
 
@@ -194,41 +195,44 @@ async def cancel_job(job_id: str, request: Request) -> Response:
     """Cancel a job: one that is queued ends at once, a running one within 10 s."""
     demand_json(request)
     house: House = request.app.state.house
-    asked = await run_in_threadpool(_cancel, house, job_id)
-    return _job_response(await run_in_threadpool(_read_job, house, job_id), 202 if asked else 200, {})
+    asked = await house.database.write(_cancel, job_id)
+    return _job_response(await house.database.read(_read_job, job_id), 202 if asked else 200, {})
 
 
-def _submit(house: House, scenario: Scenario, repeat: Repeat | None, request_id: str) -> Answered:
+async def _submit(house: House, scenario: Scenario, repeat: Repeat | None, request_id: str) -> Answered:
     """Make a job, or find the one that an equal request has made."""
     if repeat is not None:
         # What was accepted once stays so, whatever has become of its supernet.
-        with reading(house.engine) as connection:
-            known = find_repeat(connection, repeat, now=time.time())
+        known = await house.database.read(find_repeat, repeat, now=time.time())
         if known is not None:
             return known
-    digest = house.catalog.digest(scenario, house.catalog.card(scenario))
-    with writing(house.engine) as connection:
-        now = time.time()
-        if repeat is not None and (known := find_repeat(connection, repeat, now=now)) is not None:
-            return known
-        demand_room(connection, 1, house.settings.queue_limit)
-        job = add_job(connection, scenario, digest=digest, request_id=request_id, now=now)
-        if repeat is not None:
-            note_repeat(connection, repeat, job.id, now=now)
+    digest = await run_in_threadpool(lambda: house.catalog.digest(scenario, house.catalog.card(scenario)))
+    return await house.database.write(_add, scenario, digest, repeat, request_id, house.settings.queue_limit)
+
+
+def _add(
+    connection: Connection,
+    scenario: Scenario,
+    digest: str | None,
+    repeat: Repeat | None,
+    request_id: str,
+    queue_limit: int,
+) -> Answered:
+    now = time.time()
+    if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
+        return known
+    demand_room(connection, 1, queue_limit)
+    job = add_job(connection, scenario, digest=digest, request_id=request_id, now=now)
+    if repeat is not None:
+        note_repeat(connection, repeat, job.id, now=now)
     return Answered(job.id)
 
 
-def _note_answer(house: House, repeat: Repeat, status: int, content: str) -> None:
-    with writing(house.engine, durable=False) as connection:
-        note_answer(connection, repeat, status, content)
-
-
-def _cancel(house: House, job_id: str) -> bool:
+def _cancel(connection: Connection, job_id: str) -> bool:
     """Ask for a job's end; say whether that was news."""
-    with writing(house.engine) as connection:
-        if cancel(connection, job_id, now=time.time()):
-            return True
-        job = get_job(connection, job_id)
+    if cancel(connection, job_id, now=time.time()):
+        return True
+    job = get_job(connection, job_id)
     if job is None:
         raise Refused("not-found", "there is no such job")
     if job.state in DONE - {State.CANCELLED}:
@@ -243,20 +247,18 @@ def _job_response(body: JobView, status: int, headers: dict[str, str]) -> Respon
     return json_response(body, status, headers)
 
 
-def _read_job(house: House, job_id: str) -> JobView:
-    with reading(house.engine) as connection:
-        job = get_job(connection, job_id)
-        if job is None:
-            raise Refused("not-found", "there is no such job")
-        found = places(connection, [job.id]) if job.state is State.QUEUED else {}
+def _read_job(connection: Connection, job_id: str) -> JobView:
+    job = get_job(connection, job_id)
+    if job is None:
+        raise Refused("not-found", "there is no such job")
+    found = places(connection, [job.id]) if job.state is State.QUEUED else {}
     return view_job(job, found.get(job.id))
 
 
-def _read_jobs(house: House, only: Filter, size: int, before: str | None) -> JobsView:
-    with reading(house.engine) as connection:
-        found = list_jobs(connection, only=only, before=before, limit=size + 1)
-        queued = places(connection, [job.id for job in found if job.state is State.QUEUED])
-        counts = count_jobs(connection)
+def _read_jobs(connection: Connection, only: Filter, size: int, before: str | None) -> JobsView:
+    found = list_jobs(connection, only=only, before=before, limit=size + 1)
+    queued = places(connection, [job.id for job in found if job.state is State.QUEUED])
+    counts = count_jobs(connection)
     page = found[:size]
     token = page_token(page[-1].id) if len(found) > size else None
     return JobsView(
@@ -264,17 +266,15 @@ def _read_jobs(house: House, only: Filter, size: int, before: str | None) -> Job
     )
 
 
-def _read_model(house: House, model_id: str) -> ModelView:
-    with reading(house.engine) as connection:
-        model = get_model(connection, model_id)
+def _read_model(connection: Connection, model_id: str) -> ModelView:
+    model = get_model(connection, model_id)
     if model is None:
         raise Refused("not-found", "there is no such model, or it is not made yet")
     return view_model(model)
 
 
-def _read_models(house: House, size: int, before: str | None) -> ModelsView:
-    with reading(house.engine) as connection:
-        found = list_models(connection, before=before, limit=size + 1)
+def _read_models(connection: Connection, size: int, before: str | None) -> ModelsView:
+    found = list_models(connection, before=before, limit=size + 1)
     page = found[:size]
     token = page_token(page[-1].id) if len(found) > size else None
     return ModelsView(models=[view_model(model) for model in page], next_page_token=token)

@@ -14,7 +14,7 @@ from service.app import create_app
 from service.db import writing
 from service.errors import SettingInvalid
 from service.house import House, open_house
-from service.migrations import migrate
+from service.migrations import bring_up_to_date
 from service.outcome import EXIT_UNUSABLE
 from service.protocol import ProblemProtocol
 from service.queue import remove_dead_workers
@@ -42,7 +42,7 @@ def serve(settings: Settings, host: str, port: int, worker_command: Sequence[str
     listener = _listen(host, port)
     house = open_house(settings)
     house.catalog.check()
-    migrate(house.engine)
+    bring_up_to_date(house.engine)
     with writing(house.engine) as connection:
         # They were killed with everything else: that is not the fault of their jobs.
         remove_dead_workers(connection, host=socket.gethostname(), crashed=False, now=time.time())

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from service.db import file_url
 from service.errors import SettingInvalid
 
 TORCH_DEVICES = ("auto", "cpu", "cuda")
 # Settings of the contract that this version cannot honour; ignoring them silently would lose data or safety.
-NOT_YET = ("NNF_DATABASE_URL", "NNF_REDIS_URL", "NNF_STORE_URL")
+NOT_YET = ("NNF_REDIS_URL", "NNF_STORE_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Settings:
     data_dir: Path
     supernets: tuple[Path, ...] = ()
     datasets: Path | None = None
+    database_url: URL | None = None
     auth_off_explicit: bool = False
     torch_device: str = "auto"
     body_limit_bytes: int = 1024 * 1024
@@ -36,6 +41,11 @@ class Settings:
     def database_path(self) -> Path:
         """The file of the embedded database."""
         return self.data_dir / "nnfactory.db"
+
+    @property
+    def database(self) -> URL:
+        """The address of the database: that of a server, or of the embedded file."""
+        return self.database_url or file_url(self.database_path)
 
     @property
     def store_path(self) -> Path:
@@ -69,6 +79,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         data_dir=(data_dir or Path(environ.get("NNF_DATA_DIR") or "nnfactory-data")).absolute(),
         supernets=tuple(_folder("NNF_SUPERNETS", folder) for folder in folders if folder),
         datasets=_folder("NNF_DATASETS", environ["NNF_DATASETS"]) if environ.get("NNF_DATASETS") else None,
+        database_url=_database_url(environ.get("NNF_DATABASE_URL")),
         auth_off_explicit=auth == "off",
         torch_device=torch_device,
         job_timeout_s=_positive(environ, "NNF_JOB_TIMEOUT_S", 600.0),
@@ -96,6 +107,19 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _database_url(text: str | None) -> URL | None:
+    """Return the address of a PostgreSQL server; what is wrong with one is told without the password in it."""
+    if not text:
+        return None
+    try:
+        url = make_url(text.replace("postgres://", "postgresql://", 1))
+    except ArgumentError:
+        url = None
+    if url is None or url.drivername != "postgresql" or not url.database:
+        raise SettingInvalid("NNF_DATABASE_URL must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    return url
 
 
 def _folder(name: str, text: str) -> Path:

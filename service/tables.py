@@ -1,8 +1,23 @@
 """Tables of the database. Times are seconds since 1970 UTC, figures and scenarios are JSON documents."""
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData()
+# SQLite counts up by itself only what is called an integer, which has 64 bits there.
+NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
 jobs = Table(
     "jobs",
@@ -36,7 +51,7 @@ jobs = Table(
 job_events = Table(
     "job_events",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", NUMBER, primary_key=True, autoincrement=True),
     Column("job_id", String, ForeignKey("jobs.id"), nullable=False),
     Column("at", Float, nullable=False),
     Column("kind", String, nullable=False),

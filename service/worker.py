@@ -4,15 +4,17 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from assembler.artifact import Assembly
 from assembler.phase import Phase, PhaseProgress
 from assembler.scenario import Scenario
-from service.db import Watch, writing
+from service.db import is_embedded, writing
 from service.errors import Refused, job_problem
 from service.jobs import Hold, Job, State, move
 from service.models import Ending, Outcome, find_twin, outcome_of, publish
@@ -29,13 +31,19 @@ from service.queue import (
 )
 from service.settings import Settings
 from service.store import FileStore
+from service.watch import open_watch
 
 AWAKE_S = 0.01
 DROWSY_S = 0.02
 DROWSY_AFTER_S = 5.0
 TWINS_AT_ONCE = 50
+# How long a job that is being worked on waits for a database server that is away.
+AWAY_S = 120.0
+AGAIN_S = 0.25
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Builder(Protocol):
@@ -86,7 +94,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until asked to stop."""
-        watch = Watch(self._settings.database_path)
+        watch = open_watch(self._engine)
         worked_at = looked_at = time.monotonic()
         try:
             while not self._stop.is_set():
@@ -108,8 +116,11 @@ class Worker:
 
     def work_once(self) -> bool:
         """Take the next job, if there is one, to its end; say whether there was one."""
-        with writing(self._engine, durable=False) as connection:
-            taken = claim_next(connection, self._id, lease_s=self._settings.lease_s, now=time.time())
+        taken = self._note(
+            lambda connection: claim_next(
+                connection, self._id, lease_s=self._settings.lease_s, now=time.time()
+            )
+        )
         if taken is None:
             return False
         job, hold = taken
@@ -135,18 +146,15 @@ class Worker:
             if not self._cancelled(hold):
                 log.warning("job %s is held by another worker now", job.id)
         except Interrupted:
-            with writing(self._engine) as connection:
-                released = release(connection, hold, now=time.time())
-            if not released:
+            if not self._write(lambda connection: release(connection, hold, now=time.time())):
                 self._cancelled(hold)
         except Exception as error:
             self._fail(job, hold, error, progress)
 
     def _reuse(self, job: Job, hold: Hold, digest: str) -> bool:
         """End a job with the files that an equal scenario left, if there are any and they are whole."""
-        with writing(self._engine, durable=False) as connection:
-            _demand(note_digest(connection, hold, digest))
-            twin = find_twin(connection, digest)
+        _demand(self._note(lambda connection: note_digest(connection, hold, digest)))
+        twin = self._note(lambda connection: find_twin(connection, digest))
         if twin is None or not all(self._store.holds(one.sha256) for one, _ in twin[1].artifacts):
             return False
         source, outcome = twin
@@ -155,14 +163,17 @@ class Worker:
 
     def _end_twins(self, job: Job, outcome: Outcome, digest: str) -> bool:
         """End some of the jobs that waited for this build, in one transaction; say whether there may be more."""
-        with writing(self._engine) as connection:
+
+        def end(connection: Connection) -> bool:
             for _ in range(TWINS_AT_ONCE):
                 now = time.time()
                 taken = claim_twin(connection, self._id, digest, lease_s=self._settings.lease_s, now=now)
                 if taken is None:
                     return False
                 publish(connection, *taken, Ending(outcome, digest, [], reused_from=job.id), now=now)
-        return not self._stop.is_set()
+            return True
+
+        return self._write(end) and not self._stop.is_set()
 
     def _build(self, scenario: Scenario, hold: Hold, ends_at: float, progress: Progress) -> Outcome:
         assembly: Assembly | None = None
@@ -186,8 +197,8 @@ class Worker:
         self._check_time(ends_at)
         progress.begin(name)
         self._told_at = now = time.time()
-        with writing(self._engine, durable=False) as connection:
-            _demand(note_phases(connection, hold, progress.phases, progress.share, now=now))
+        phases, share = progress.phases, progress.share
+        _demand(self._note(lambda connection: note_phases(connection, hold, phases, share, now=now)))
 
     def _go_on(self, share: float, hold: Hold, ends_at: float, progress: Progress) -> None:
         """Tell how far a phase has come, once a beat."""
@@ -196,8 +207,8 @@ class Worker:
         now = time.time()
         if now - self._told_at >= self._settings.beat_s:
             self._told_at = now
-            with writing(self._engine, durable=False) as connection:
-                _demand(note_progress(connection, hold, progress.share, now=now))
+            along = progress.share
+            _demand(self._note(lambda connection: note_progress(connection, hold, along, now=now)))
 
     def _check_time(self, ends_at: float) -> None:
         if self._stop.is_set():
@@ -217,31 +228,41 @@ class Worker:
     ) -> None:
         progress.end()
         ending = Ending(outcome, digest, progress.phases, reused_from)
-        with writing(self._engine) as connection:
-            _demand(publish(connection, job, hold, ending, now=time.time()))
+        _demand(self._write(lambda connection: publish(connection, job, hold, ending, now=time.time())))
 
     def _fail(self, job: Job, hold: Hold, error: Exception, progress: Progress) -> None:
         progress.end(succeeded=False)
         found = job_problem(error, job_id=job.id, request_id=job.request_id)
         if found["fault"] == "service":
             log.error("job %s failed: %s", job.id, error, exc_info=not isinstance(error, Refused))
-        with writing(self._engine) as connection:
-            moved = move(
-                connection,
-                job.id,
-                State.FAILED,
-                now=time.time(),
-                hold=hold,
-                error=found,
-                phases=progress.phases,
-            )
-        if not moved:
+        end: dict[str, Any] = {"hold": hold, "error": found, "phases": progress.phases}
+        if not self._write(lambda connection: move(connection, job.id, State.FAILED, now=time.time(), **end)):
             self._cancelled(hold)
 
     def _cancelled(self, hold: Hold) -> bool:
         """End a job that was to be cancelled; say whether it was."""
-        with writing(self._engine) as connection:
-            return confirm_cancel(connection, hold, now=time.time())
+        return self._write(lambda connection: confirm_cancel(connection, hold, now=time.time()))
+
+    def _note(self, act: Callable[[Connection], T]) -> T:
+        """As ``_write``, of what may be lost in a power cut."""
+        return self._write(act, durable=False)
+
+    def _write(self, act: Callable[[Connection], T], *, durable: bool = True) -> T:
+        """Return what a function makes of a writing transaction; when a server is away, it is done again.
+
+        What was done twice because its confirmation was lost changes nothing the second time: every move names the
+        state and the attempt that it leaves.
+        """
+        until = time.monotonic() + (0.0 if is_embedded(self._engine) else AWAY_S)
+        while True:
+            try:
+                with writing(self._engine, durable=durable) as connection:
+                    return act(connection)
+            except (OperationalError, PoolTimeout) as error:
+                if self._stop.is_set() or time.monotonic() > until:
+                    raise
+                log.warning("the database cannot be reached and is asked again: %s", type(error).__name__)
+                time.sleep(AGAIN_S)
 
 
 def _demand(held: bool) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import httpx
     from fastapi import FastAPI
 
+    from service.house import House
+
 CLASSES = ("coat", "bag", "sneaker", "boot")
 BODY: dict[str, Any] = {
     "task": {"kind": "classification", "classes": ["bag", "coat"]},
@@ -126,6 +128,18 @@ class Building:
     look: Callable[[], None] = lambda: None
 
 
+def take_away(house: "House") -> None:
+    """Have the database of a house be away."""
+    from service.db import open_engine
+
+    house.engine.dispose()
+    for path in house.settings.data_dir.glob("nnfactory.db*"):
+        path.unlink()
+    if house.settings.database_url is not None:
+        # Nobody listens there.
+        house.database.engine = open_engine(house.settings.database_url.set(port=1))
+
+
 def ask(app: "FastAPI", method: str, path: str, **options: Any) -> "httpx.Response":
     """Return the application's answer to one request."""
     import httpx
@@ -133,6 +147,9 @@ def ask(app: "FastAPI", method: str, path: str, **options: Any) -> "httpx.Respon
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://house") as client:
-            return await client.request(method, path, **options)
+            found = await client.request(method, path, **options)
+        # The connections to a server belong to this event loop.
+        await app.state.house.database.leave_loop()
+        return found
 
     return asyncio.run(send())

@@ -14,7 +14,10 @@ from service.db import reading
 from service.errors import CODES
 from service.house import House
 from service.tables import jobs
-from tests.service.making import BODY, ask, raw
+from tests.servers import ON_BOTH_DATABASES
+from tests.service.making import BODY, ask, raw, take_away
+
+pytestmark = ON_BOTH_DATABASES
 
 JSON = {"content-type": "application/json"}
 MEMBERS = {
@@ -199,9 +202,7 @@ def test_a_check_on_a_device_that_is_not_measured_yet_may_be_tried_again(app: Fa
 
 
 def test_a_database_that_cannot_be_reached_is_said_so(app: FastAPI, house: House) -> None:
-    house.engine.dispose()
-    for path in house.settings.data_dir.glob("nnfactory.db*"):
-        path.unlink()
+    take_away(house)
     response = ask(app, "GET", "/jobs")
     found = problem_of(response, 503, "database-unavailable")
     assert found["retryable"]

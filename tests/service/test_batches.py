@@ -19,7 +19,10 @@ from service.house import House
 from service.jobs import State, count_jobs, list_events
 from service.tables import jobs
 from service.worker import Worker
+from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import Building, ask, body, make_assembly, make_profile
+
+pytestmark = ON_BOTH_DATABASES
 
 Make = Callable[..., Worker]
 

@@ -4,7 +4,7 @@ import threading
 import pytest
 from sqlalchemy import Engine, func, insert, select, text
 
-from service.db import Watch, open_engine, reading, writing
+from service.db import open_engine, reading, writing
 from service.errors import DataUnusable
 from service.migrations import migrate
 from service.settings import Settings
@@ -49,19 +49,6 @@ def test_the_database_keeps_a_log_that_survives_a_kill(engine: Engine) -> None:
         assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
         assert connection.scalar(text("PRAGMA synchronous")) == 2
         assert connection.scalar(text("PRAGMA foreign_keys")) == 1
-
-
-def test_a_watch_notices_what_others_write_and_nothing_else(engine: Engine, settings: Settings) -> None:
-    watch = Watch(settings.database_path)
-    assert not watch.changed()
-    with reading(engine) as connection:
-        connection.scalar(select(func.count()).select_from(workers))
-    assert not watch.changed()
-    with writing(engine) as connection:
-        connection.execute(insert(workers).values(id="w", **WORKER))
-    assert watch.changed()
-    assert not watch.changed()
-    watch.close()
 
 
 def test_another_process_reads_what_was_written(engine: Engine, settings: Settings) -> None:

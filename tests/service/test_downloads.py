@@ -10,8 +10,11 @@ from fastapi import FastAPI
 from service.house import House
 from service.store import TICK_S
 from service.worker import Worker
+from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import BODY, ask
 from tests.service.test_app import problem_of
+
+pytestmark = ON_BOTH_DATABASES
 
 
 @pytest.fixture

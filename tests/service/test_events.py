@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import body, write_member
 from tests.service.process import House, running
+
+pytestmark = ON_BOTH_DATABASES
 
 
 @pytest.fixture(scope="module")

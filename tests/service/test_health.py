@@ -7,7 +7,10 @@ from assembler.device import save_profile
 from service.db import writing
 from service.house import House
 from service.queue import add_worker, beat
-from tests.service.making import ask, make_profile
+from tests.servers import ON_BOTH_DATABASES
+from tests.service.making import ask, make_profile, take_away
+
+pytestmark = ON_BOTH_DATABASES
 
 
 def live(house: House, *, ready: bool, seen_at: float | None = None) -> None:
@@ -70,9 +73,7 @@ def test_a_store_that_cannot_be_written_is_named(app: FastAPI, house: House) -> 
 
 
 def test_a_database_that_is_gone_is_named(app: FastAPI, house: House) -> None:
-    house.engine.dispose()
-    for path in house.settings.data_dir.glob("nnfactory.db*"):
-        path.unlink()
+    take_away(house)
     response = ask(app, "GET", "/readyz")
     assert response.status_code == 503
     assert "database" in response.json()["detail"]

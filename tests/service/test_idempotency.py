@@ -27,7 +27,10 @@ from service.idempotency import (
 from service.jobs import add_job
 from service.tables import jobs
 from service.worker import Worker
+from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import Building, ask, body, make_assembly, scenario
+
+pytestmark = ON_BOTH_DATABASES
 
 Make = Callable[..., Worker]
 REPEAT = Repeat.of("POST /models", "key", "body")

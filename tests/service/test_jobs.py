@@ -27,7 +27,10 @@ from service.jobs import (
     move,
 )
 from service.migrations import migrate
+from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import scenario
+
+pytestmark = ON_BOTH_DATABASES
 
 
 def add(engine: Engine, **changes: object) -> Job:

@@ -4,7 +4,10 @@ import time
 from service.db import writing
 from service.house import House
 from service.jobs import Job, JobEvent, State, add_event, add_job, move
+from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import scenario
+
+pytestmark = ON_BOTH_DATABASES
 
 
 def add(house: House) -> Job:

@@ -1,19 +1,22 @@
 """The database is brought to the tables of the code, and nothing else is touched."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, MetaData, Table, func, insert, select, text
+from sqlalchemy import Engine, MetaData, Table, func, insert, make_url, select, text
 
 from service.db import open_engine, reading, writing
-from service.errors import DataUnusable
+from service.errors import DataUnusable, SettingInvalid
 from service.jobs import get_job
-from service.migrations import HEAD, migrate
+from service.migrations import HEAD, bring_up_to_date, migrate
 from service.settings import Settings
 from service.tables import metadata, workers
+from tests.servers import Postgres
 
 JOB = {
     "id": "job_1",
@@ -89,3 +92,36 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(engine: Engine)
         migrate(engine)
     with reading(engine) as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+
+
+def test_a_server_is_brought_up_to_date_by_the_command_alone(postgres: Postgres) -> None:
+    engine = open_engine(make_url(postgres.new_database()))
+    with pytest.raises(SettingInvalid, match="nnfactory migrate"):
+        bring_up_to_date(engine)
+    migrate(engine)
+    bring_up_to_date(engine)
+    engine.dispose()
+
+
+def test_a_server_that_is_away_is_named_without_its_password() -> None:
+    engine = open_engine(make_url("postgresql://nnf:secret@127.0.0.1:1/nnf"))
+    for act in (migrate, bring_up_to_date):
+        with pytest.raises(SettingInvalid, match=r"127\.0\.0\.1") as caught:
+            act(engine)
+        assert "secret" not in str(caught.value)
+
+
+def test_several_programs_that_migrate_at_once_do_it_once(postgres: Postgres) -> None:
+    url = make_url(postgres.new_database())
+
+    def run() -> None:
+        engine = open_engine(url)
+        migrate(engine)
+        engine.dispose()
+
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(run) for _ in range(4)]:
+            future.result()
+    engine = open_engine(url)
+    bring_up_to_date(engine)
+    engine.dispose()

@@ -14,7 +14,10 @@ from service.models import (
     publish,
 )
 from service.queue import claim_next
+from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import make_assembly, scenario
+
+pytestmark = ON_BOTH_DATABASES
 
 ENDING = Ending(outcome_of(make_assembly(b"onnx")), "sha256:d", [])
 

@@ -19,6 +19,9 @@ from service.db import open_engine, writing
 from service.pulse import Pulse
 from service.queue import claim_next
 from service.settings import Settings
+from tests.servers import ON_BOTH_DATABASES
+
+pytestmark = ON_BOTH_DATABASES
 
 settings = Settings(data_dir=Path(sys.argv[1]), beat_s=0.05)
 engine = open_engine(settings.database_path)

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Connection, Engine
@@ -26,7 +27,10 @@ from service.queue import (
     renew,
     sweep,
 )
+from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import scenario
+
+pytestmark = ON_BOTH_DATABASES
 
 LEASE_S = 10.0
 
@@ -288,3 +292,29 @@ def test_phases_are_written_with_an_event_each(engine: Engine) -> None:
         events = list_events(connection, job.id)
     assert (noted.phase, noted.progress, noted.phases) == ("assembling", 0.25, phases)
     assert (events[-1].kind, events[-1].data) == ("phase", {"phase": "assembling", "progress": 0.25})
+
+
+def test_of_twins_that_many_workers_take_at_once_one_is_built(engine: Engine) -> None:
+    for _ in range(12):
+        add(engine, digest="sha256:same")
+
+    def take(number: int) -> bool:
+        with writing(engine) as connection:
+            return claim_next(connection, f"wrk_{number}", lease_s=LEASE_S, now=100.0) is not None
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(take, range(24))) == 1
+
+
+def test_jobs_that_many_workers_take_at_once_are_given_to_one_each(engine: Engine) -> None:
+    wanted = {add(engine).id for _ in range(12)}
+
+    def take(number: int) -> str | None:
+        with writing(engine) as connection:
+            taken = claim_next(connection, f"wrk_{number}", lease_s=LEASE_S, now=100.0)
+        return taken and taken[0].id
+
+    with ThreadPoolExecutor(6) as pool:
+        found = [job for job in pool.map(take, range(24)) if job]
+    assert len(found) == 12
+    assert set(found) == wanted

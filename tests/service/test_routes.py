@@ -16,7 +16,10 @@ from assembler.scenario import MAX_LABELS, Scenario
 from service.app import create_app
 from service.house import House
 from service.worker import Worker
+from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import BODY, Building, ask, body, make_assembly
+
+pytestmark = ON_BOTH_DATABASES
 
 Make = Callable[..., Worker]
 

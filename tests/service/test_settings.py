@@ -38,7 +38,7 @@ def test_settings_come_from_the_environment_and_the_command_line_goes_first(tmp_
         {"NNF_TORCH_DEVICE": "tpu"},
         {"NNF_SUPERNETS": "/nowhere/at/all"},
         {"NNF_DATASETS": "/nowhere/at/all"},
-        {"NNF_DATABASE_URL": "postgresql://db/nnf"},
+        {"NNF_DATABASE_URL": "mysql://db/nnf"},
         {"NNF_REDIS_URL": "redis://cache"},
         {"NNF_STORE_URL": "s3://bucket"},
         {"NNF_JOB_TIMEOUT_S": "-1"},
@@ -67,3 +67,15 @@ def test_other_hosts_are_refused_unless_auth_is_off_explicitly(host: str, tmp_pa
     with pytest.raises(SettingInvalid, match="NNF_AUTH=off"):
         check_host(Settings(data_dir=tmp_path), host)
     check_host(Settings(data_dir=tmp_path, auth_off_explicit=True), host)
+
+
+def test_a_database_server_is_named_as_its_address_says() -> None:
+    found = read_settings({"NNF_DATABASE_URL": "postgres://fleet:secret@db:5433/nnf"}).database
+    assert (found.host, found.port, found.database) == ("db", 5433, "nnf")
+
+
+@pytest.mark.parametrize("url", ["postgresql://fleet:secret@db", "mysql://fleet:secret@db/nnf", "secret"])
+def test_what_is_wrong_with_the_address_of_a_database_is_told_without_the_password(url: str) -> None:
+    with pytest.raises(SettingInvalid, match="NNF_DATABASE_URL") as caught:
+        read_settings({"NNF_DATABASE_URL": url})
+    assert "secret" not in str(caught.value)

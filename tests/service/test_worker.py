@@ -22,7 +22,10 @@ from service.jobs import Job, State, add_job, cancel, get_job, list_events
 from service.models import list_artifacts
 from service.queue import sweep
 from service.worker import Builder, Worker
+from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import Building, digest_of, make_assembly, scenario
+
+pytestmark = ON_BOTH_DATABASES
 
 Make = Callable[..., Worker]
 FIGURES = Predicted(latency_ms=0.1, memory_mb=1, size_mb=0.1, accuracy=0.5)

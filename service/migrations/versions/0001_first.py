@@ -5,6 +5,7 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
+NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
@@ -36,7 +37,7 @@ def upgrade() -> None:
     op.create_index("jobs_by_digest", "jobs", ["scenario_digest", "state"])
     op.create_table(
         "job_events",
-        sa.Column("id", sa.Integer(), primary_key=True, autoincrement=True),
+        sa.Column("id", NUMBER, primary_key=True, autoincrement=True),
         sa.Column("job_id", sa.String(), sa.ForeignKey("jobs.id"), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
