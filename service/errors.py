@@ -15,6 +15,7 @@ from assembler.errors import (
     ScenarioInvalid,
     VerificationFailed,
 )
+from service.store import StoreAway
 
 USER = "user"
 SERVICE = "service"
@@ -208,6 +209,8 @@ def job_problem(error: BaseException, *, job_id: str, request_id: str) -> dict[s
             code, detail = "verification-failed", str(error)
         case _ if _is_out_of_memory(error):
             code, detail = "out-of-memory", "the worker ran out of memory"
+        case StoreAway():
+            code, detail = "storage-unavailable", "the store could not be reached for too long"
         case _ if _is_disk_full(error):
             code, detail = "storage-full", "there is no room left for the model file"
         case _:

@@ -9,7 +9,7 @@ from service.db import Database
 from service.listeners import Listeners
 from service.settings import Settings
 from service.shelf import Shelf
-from service.store import FileStore
+from service.store import Store, open_store
 from service.zoo import shipped_zoo
 
 
@@ -19,7 +19,7 @@ class House:
 
     settings: Settings
     database: Database
-    store: FileStore
+    store: Store
     catalog: Catalog
     listeners: Listeners
 
@@ -41,7 +41,7 @@ def open_house(settings: Settings) -> House:
     return House(
         settings=settings,
         database=database,
-        store=FileStore(settings.store_path),
+        store=open_store(settings),
         catalog=Catalog(settings.data_dir, shelf.members, shelf),
         listeners=Listeners(database),
     )

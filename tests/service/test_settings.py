@@ -40,7 +40,11 @@ def test_settings_come_from_the_environment_and_the_command_line_goes_first(tmp_
         {"NNF_DATASETS": "/nowhere/at/all"},
         {"NNF_DATABASE_URL": "mysql://db/nnf"},
         {"NNF_REDIS_URL": "redis://cache"},
-        {"NNF_STORE_URL": "s3://bucket"},
+        {"NNF_STORE_URL": "bucket"},
+        {"NNF_STORE_URL": "s3://"},
+        {"NNF_STORE_URL": "s3://user:secret@bucket/prefix"},
+        {"NNF_STORE_URL": "file://host/folder"},
+        {"NNF_STORE_URL": "https://bucket"},
         {"NNF_JOB_TIMEOUT_S": "-1"},
         {"NNF_QUEUE_LIMIT": "many"},
         {"NNF_QUEUE_LIMIT": "0"},
@@ -79,3 +83,10 @@ def test_what_is_wrong_with_the_address_of_a_database_is_told_without_the_passwo
     with pytest.raises(SettingInvalid, match="NNF_DATABASE_URL") as caught:
         read_settings({"NNF_DATABASE_URL": url})
     assert "secret" not in str(caught.value)
+
+
+def test_artifacts_lie_where_the_store_s_address_says(tmp_path: Path) -> None:
+    assert read_settings({}, data_dir=tmp_path).store_path == tmp_path / "artifacts"
+    found = read_settings({"NNF_STORE_URL": f"file://{tmp_path}/a%20b"}, data_dir=tmp_path)
+    assert found.store_path == tmp_path / "a b"
+    assert read_settings({"NNF_STORE_URL": "s3://models/a/b"}).store_url == "s3://models/a/b"
