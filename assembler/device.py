@@ -186,13 +186,20 @@ def this_machine() -> Machine:
     return Machine(runtime=RUNTIME, runtime_version=metadata.version(RUNTIME), cpu=cpu, isa=isa)
 
 
-def is_current(profile: Profile, card: Card, device: Device = LOCAL) -> bool:
-    """Return whether a profile still speaks of this supernet on this machine, runtime and threads."""
+def is_current(profile: Profile, card: Card, device: Device = LOCAL, machine: Machine | None = None) -> bool:
+    """Return whether a profile still speaks of this supernet on a machine, its runtime and threads.
+
+    Args:
+        profile: of the device.
+        card: of the supernet.
+        device: the device.
+        machine: None for this one.
+    """
     return (
         profile.device == device.name
         and profile.threads == device.threads
         and profile.supernet == card.digest
-        and profile.machine == this_machine()
+        and profile.machine == (machine or this_machine())
     )
 
 

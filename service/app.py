@@ -21,11 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assembler.errors import AssemblerError
 from assembler.scenario import Scenario
 from service import batches, downloads, events, health, offers, routes
+from service.db import is_embedded
 from service.errors import CODES, Refused, problem, refusal
 from service.house import House
 from service.idempotency import forget_repeats, has_old_repeats
 from service.ids import new_id
-from service.queue import needs_sweep, sweep
+from service.profiles import keep_profiles, newest_profiles
+from service.queue import needs_sweep, sweep, waiting_since
 from service.schemas import ProblemView
 from supernet.errors import CheckpointDamaged
 
@@ -37,6 +39,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     offers.router,
     health.router,
 )
+ANNOUNCED_AGAIN_S = 5.0
+ANNOUNCED_AT_ONCE = 100
 PROBLEM = "application/problem+json"
 STATUS_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable", 413: "body-too-large"}
 
@@ -101,7 +105,7 @@ class Outermost:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     house: House = app.state.house
-    tasks = [asyncio.create_task(_keep_sweeping(house)), asyncio.create_task(_load(house))]
+    tasks = [asyncio.create_task(act) for act in (_keep_sweeping(house), _load(house), house.announcer.run())]
     try:
         yield
     finally:
@@ -126,13 +130,30 @@ async def _keep_sweeping(house: House) -> None:
         await asyncio.sleep(house.settings.beat_s)
         for act, failed in (
             (_sweep, "the queue could not be swept"),
+            (_announce_again, "jobs could not be announced again"),
             (_look, "supernets could not be looked for"),
             (_forget, "old keys could not be forgotten"),
+            (_fetch_profiles, "the profiles of other machines could not be fetched"),
         ):
             try:
                 await act(house)
             except Exception:
                 log.exception(failed)
+
+
+async def _announce_again(house: House) -> None:
+    """Announce what waits for long: Redis may have lost it. Those that it knows it does not deliver twice."""
+    if house.settings.redis_url is not None and house.announcer.idle:
+        before = time.time() - ANNOUNCED_AGAIN_S
+        house.announcer.announce(
+            await house.database.read(waiting_since, before=before, limit=ANNOUNCED_AT_ONCE)
+        )
+
+
+async def _fetch_profiles(house: House) -> None:
+    if not is_embedded(house.engine):
+        found = await house.database.read(newest_profiles)
+        await run_in_threadpool(keep_profiles, found, house.settings.data_dir)
 
 
 async def _look(house: House) -> None:

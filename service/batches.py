@@ -85,15 +85,19 @@ async def _submit(
         if known is not None:
             return known.content or "", True
     wanted = await run_in_threadpool(_wanted, house, documents)
-    return await house.database.write(_add, wanted, repeat, request_id, house.settings.queue_limit)
+    content, made, repeated = await house.database.write(
+        _add, wanted, repeat, request_id, house.settings.queue_limit
+    )
+    house.announcer.announce(made)
+    return content, repeated
 
 
 def _add(
     connection: Connection, wanted: Sequence[Wanted], repeat: Repeat | None, request_id: str, queue_limit: int
-) -> tuple[str, bool]:
+) -> tuple[str, list[str], bool]:
     now = time.time()
     if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
-        return known.content or "", True
+        return known.content or "", [], True
     demand_room(connection, len(wanted), queue_limit)
     batch = new_id("bat")
     rows = [(one.scenario, one.digest) for one in wanted]
@@ -102,7 +106,9 @@ def _add(
     if repeat is not None:
         note_repeat(connection, repeat, batch, now=now)
         note_answer(connection, repeat, 202, content)
-    return content, False
+    # Those that share a build end with it: one of them is enough to be told of.
+    first = {one.build: job for (job, _), one in zip(reversed(jobs), reversed(wanted), strict=True)}
+    return content, list(first.values()), False
 
 
 def _view(batch: str, jobs: Sequence[tuple[str, str]], wanted: Sequence[Wanted]) -> BatchView:

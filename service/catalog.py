@@ -29,14 +29,18 @@ log = logging.getLogger(__name__)
 class Catalog:
     """Supernets, devices, and the profiles that the worker measures; safe to share between threads."""
 
-    def __init__(self, data_dir: Path, members: Sequence[Member], shelf: Shelf | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, members: Sequence[Member], shelf: Shelf | None = None, *, alone: bool = True
+    ) -> None:
         """Start with some supernets.
 
         Args:
             data_dir: where profiles are kept.
             members: the supernets.
             shelf: where they came from, to look there again; None keeps to them.
+            alone: whether models are measured on this machine, not on others that share their profiles.
         """
+        self._alone = alone
         self._shelf = shelf
         self._take(members, _told(shelf) if shelf else {})
         self._data_dir = data_dir
@@ -137,8 +141,8 @@ class Catalog:
     def profile(self, device: Device, card: Card) -> Profile | None:
         """Return what the supernet costs on the device, or None while it is being measured.
 
-        A profile of another processor or runtime than this machine's counts as none. While the file is damaged
-        or gone, the last one read from it goes on being used.
+        A profile of another processor or runtime than this machine's counts as none, unless other machines measure.
+        While the file is damaged or gone, the last one read from it goes on being used.
 
         Raises:
             Refused: ``not-ready``, the file is damaged and was never read before.
@@ -148,9 +152,10 @@ class Catalog:
         if profile is None and known.fault:
             detail = "the profile of this device cannot be used; the service must measure it again"
             raise Refused("not-ready", detail, headers={"Retry-After": str(RETRY_S)})
-        if profile is None or (device.measured_here and not is_current(profile, card, device)):
-            return None
-        return profile
+        if profile is None or not device.measured_here:
+            return profile
+        machine = None if self._alone else profile.machine
+        return profile if is_current(profile, card, device, machine) else None
 
     def faults(self) -> list[str]:
         """Return what keeps devices from being used, or will after the next start: a sentence each."""

@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 
 from service.catalog import Catalog
 from service.db import Database
+from service.deliveries import Announcer
 from service.listeners import Listeners
 from service.settings import Settings
 from service.shelf import Shelf
@@ -22,6 +23,7 @@ class House:
     store: Store
     catalog: Catalog
     listeners: Listeners
+    announcer: Announcer
 
     @property
     def engine(self) -> Engine:
@@ -42,6 +44,7 @@ def open_house(settings: Settings) -> House:
         settings=settings,
         database=database,
         store=open_store(settings),
-        catalog=Catalog(settings.data_dir, shelf.members, shelf),
+        catalog=Catalog(settings.data_dir, shelf.members, shelf, alone=settings.database_url is None),
         listeners=Listeners(database),
+        announcer=Announcer(settings.redis_url),
     )

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.db import open_engine, writing
+from service.db import is_embedded, open_engine, writing
+from service.deliveries import Deliveries
 from service.ids import new_id
 from service.migrations import bring_up_to_date
+from service.profiles import share_profiles
 from service.pulse import Pulse
 from service.queue import add_worker, remove_dead_workers, remove_worker
 from service.scratch import use_scratch
@@ -56,12 +58,22 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         for number in ending:
             signal.signal(number, _leave)
         builder = load(settings)
+        if not is_embedded(engine):
+            with writing(engine) as connection:
+                share_profiles(connection, settings.data_dir, now=time.time())
         labour = Worker(settings, engine, store, builder, pulse, worker)
         for number in ending:
             signal.signal(number, lambda *_: labour.stop())
         pulse.ready = True
         pulse.beat(time.time())
-        labour.run()
+        deliveries = None if settings.redis_url is None else Deliveries(settings.redis_url, worker)
+        if deliveries is not None:
+            deliveries.start()
+        try:
+            labour.run(deliveries)
+        finally:
+            if deliveries is not None:
+                deliveries.stop()
     finally:
         pulse.stop()
         try:

@@ -32,8 +32,10 @@ class Place:
     eta_s: float
 
 
-def claim_next(connection: Connection, worker: str, *, lease_s: float, now: float) -> tuple[Job, Hold] | None:
-    """Give the oldest job that may run to a worker.
+def claim_next(
+    connection: Connection, worker: str, *, lease_s: float, now: float, job_id: str | None = None
+) -> tuple[Job, Hold] | None:
+    """Give the oldest job that may run to a worker, or one certain job if that may.
 
     A job whose twin (same scenario digest) is running waits for it; one past its deadline is passed over.
     """
@@ -50,6 +52,8 @@ def claim_next(connection: Connection, worker: str, *, lease_s: float, now: floa
         .order_by(jobs.c.id)
         .limit(1)
     )
+    if job_id is not None:
+        query = query.where(jobs.c.id == job_id)
     return _claim(connection, query, worker, lease_s=lease_s, now=now)
 
 
@@ -211,6 +215,12 @@ def remove_dead_workers(connection: Connection, *, host: str, crashed: bool, now
         if not is_alive(row.pid)
     ]
     return sum(remove_worker(connection, worker, crashed=crashed, now=now) for worker in dead)
+
+
+def waiting_since(connection: Connection, *, before: float, limit: int) -> list[str]:
+    """Return the ids of the oldest jobs that wait since before a time, s."""
+    query = select(jobs.c.id).where(jobs.c.state == State.QUEUED, jobs.c.created_at < before)
+    return list(connection.scalars(query.order_by(jobs.c.id).limit(limit)))
 
 
 def queued_count(connection: Connection) -> int:

@@ -207,7 +207,10 @@ async def _submit(house: House, scenario: Scenario, repeat: Repeat | None, reque
         if known is not None:
             return known
     digest = await run_in_threadpool(lambda: house.catalog.digest(scenario, house.catalog.card(scenario)))
-    return await house.database.write(_add, scenario, digest, repeat, request_id, house.settings.queue_limit)
+    made = await house.database.write(_add, scenario, digest, repeat, request_id, house.settings.queue_limit)
+    if not made.repeated:
+        house.announcer.announce([made.made])
+    return made
 
 
 def _add(

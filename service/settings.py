@@ -14,8 +14,6 @@ from service.db import file_url
 from service.errors import SettingInvalid
 
 TORCH_DEVICES = ("auto", "cpu", "cuda")
-# Settings of the contract that this version cannot honour; ignoring them silently would lose data or safety.
-NOT_YET = ("NNF_REDIS_URL",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,7 @@ class Settings:
     datasets: Path | None = None
     database_url: URL | None = None
     store_url: str | None = None
+    redis_url: str | None = None
     auth_off_explicit: bool = False
     torch_device: str = "auto"
     body_limit_bytes: int = 1024 * 1024
@@ -72,11 +71,6 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
     Raises:
         SettingInvalid: a value cannot be used, or asks for something this version does not have.
     """
-    for name in NOT_YET:
-        if environ.get(name):
-            raise SettingInvalid(
-                f"{name} is set, but this version keeps everything in NNF_DATA_DIR; unset it"
-            )
     auth = environ.get("NNF_AUTH", "")
     if auth not in ("", "off"):
         raise SettingInvalid("NNF_AUTH must be off: this version has no API keys yet")
@@ -90,6 +84,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         datasets=_folder("NNF_DATASETS", environ["NNF_DATASETS"]) if environ.get("NNF_DATASETS") else None,
         database_url=_database_url(environ.get("NNF_DATABASE_URL")),
         store_url=_store_url(environ.get("NNF_STORE_URL")),
+        redis_url=_redis_url(environ.get("NNF_REDIS_URL")),
         auth_off_explicit=auth == "off",
         torch_device=torch_device,
         job_timeout_s=_positive(environ, "NNF_JOB_TIMEOUT_S", 600.0),
@@ -142,6 +137,13 @@ def _store_url(text: str | None) -> str | None:
     if not (is_folder or is_bucket) or found.query or found.fragment:
         raise SettingInvalid("NNF_STORE_URL must be s3://BUCKET/PREFIX or file:///FOLDER")
     return text
+
+
+def _redis_url(text: str | None) -> str | None:
+    """Return the address of Redis; what is wrong with one is told without the password in it."""
+    if text and urlsplit(text).scheme not in ("redis", "rediss", "unix"):
+        raise SettingInvalid("NNF_REDIS_URL must be redis://USER:PASSWORD@HOST:PORT/NUMBER")
+    return text or None
 
 
 def _folder(name: str, text: str) -> Path:

@@ -108,3 +108,14 @@ idempotency_keys = Table(
     Column("content", Text),
     Index("idempotency_keys_by_age", "created_at"),
 )
+
+device_profiles = Table(
+    "device_profiles",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("device", String, nullable=False),
+    Column("supernet", String, nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("device_profiles_by_device", "device", "supernet", "created_at"),
+)

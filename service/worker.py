@@ -15,6 +15,7 @@ from assembler.artifact import Assembly
 from assembler.phase import Phase, PhaseProgress
 from assembler.scenario import Scenario
 from service.db import is_embedded, writing
+from service.deliveries import Deliveries
 from service.errors import Refused, job_problem
 from service.jobs import Hold, Job, State, move
 from service.models import Ending, Outcome, find_twin, outcome_of, publish
@@ -92,8 +93,34 @@ class Worker:
         """End after the present phase; the job goes back to the queue."""
         self._stop.set()
 
-    def run(self) -> None:
-        """Work until asked to stop."""
+    def run(self, deliveries: Deliveries | None = None) -> None:
+        """Work until asked to stop.
+
+        Args:
+            deliveries: say which jobs wait; None looks at the database alone, often.
+        """
+        if deliveries is None:
+            self._run_watching()
+        else:
+            self._run_delivered(deliveries)
+
+    def _run_delivered(self, deliveries: Deliveries) -> None:
+        """Do what is delivered; once a beat, and as long as that finds any, what no delivery told of."""
+        looked_at, behind = time.monotonic(), False
+        while not self._stop.is_set():
+            due_s = looked_at + self._settings.beat_s - time.monotonic()
+            delivery = deliveries.next(0.0 if behind else max(0.0, due_s))
+            if delivery is not None:
+                try:
+                    self.work_once(delivery.job_id)
+                finally:
+                    delivery.done()
+            if behind or due_s <= 0:
+                self._builder.look()
+                behind = self.work_once()
+                looked_at = time.monotonic()
+
+    def _run_watching(self) -> None:
         watch = open_watch(self._engine)
         worked_at = looked_at = time.monotonic()
         try:
@@ -114,11 +141,11 @@ class Worker:
         finally:
             watch.close()
 
-    def work_once(self) -> bool:
-        """Take the next job, if there is one, to its end; say whether there was one."""
+    def work_once(self, job_id: str | None = None) -> bool:
+        """Take the next job, or a certain one, to its end if it may run; say whether there was one."""
         taken = self._note(
             lambda connection: claim_next(
-                connection, self._id, lease_s=self._settings.lease_s, now=time.time()
+                connection, self._id, lease_s=self._settings.lease_s, now=time.time(), job_id=job_id
             )
         )
         if taken is None:

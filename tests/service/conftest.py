@@ -11,6 +11,7 @@ from sqlalchemy import URL, Engine, make_url
 from service.app import create_app
 from service.catalog import Catalog
 from service.db import Database, open_engine
+from service.deliveries import Announcer
 from service.house import House
 from service.listeners import Listeners
 from service.migrations import migrate
@@ -91,6 +92,7 @@ def house(settings: Settings, database: Database, tmp_path: Path) -> House:
         store=FileStore(settings.store_path),
         catalog=Catalog(settings.data_dir, members),
         listeners=Listeners(database),
+        announcer=Announcer(settings.redis_url),
     )
 
 

@@ -39,7 +39,7 @@ def test_settings_come_from_the_environment_and_the_command_line_goes_first(tmp_
         {"NNF_SUPERNETS": "/nowhere/at/all"},
         {"NNF_DATASETS": "/nowhere/at/all"},
         {"NNF_DATABASE_URL": "mysql://db/nnf"},
-        {"NNF_REDIS_URL": "redis://cache"},
+        {"NNF_REDIS_URL": "memcached://cache"},
         {"NNF_STORE_URL": "bucket"},
         {"NNF_STORE_URL": "s3://"},
         {"NNF_STORE_URL": "s3://user:secret@bucket/prefix"},
