@@ -214,7 +214,8 @@ def _checked_url(url: str) -> str:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError):
         parsed = httpx.URL()
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
+    usable = parsed.scheme in ("http", "https") and parsed.host and not re.search(r"[\s?#]", url)
+    if not usable:
         raise ArgumentInvalid("the service's address must begin with http:// or https:// and have no query")
     if parsed.userinfo:
         raise ArgumentInvalid("the service's address must hold no password; keys are given by themselves")

@@ -5,13 +5,15 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import codecs
 import json
+import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.calls.answers import begin, id_of, request
-from service.calls.errors import AnswerInvalid, ProblemError, Unreachable
+from service.calls.errors import AnswerInvalid, ProblemError, TimedOut, Unreachable
 from service.calls.patience import Backoff, may_pass
 from service.calls.steps import Close, Flow, Item, Pause, Setup, Stream, read_some
 from service.schemas import JobView
@@ -89,24 +91,29 @@ class EventReader:
             raise AnswerInvalid("the stream holds something that is no event of a job") from error
 
 
-def events(setup: Setup, job: JobView | str, *, after: str | None = None) -> Stream[Event]:
+def events(
+    setup: Setup, job: JobView | str, *, after: str | None = None, timeout_s: float | None = None
+) -> Stream[Event]:
     """Yield what happens to a job, from its begin until it has ended.
 
     Args:
         setup: of the client.
         job: to listen to.
         after: only events after the one of this id.
+        timeout_s: listen no longer; None listens for as long as it takes.
 
     Raises:
+        TimedOut: the job has not ended in time; it goes on.
         Unreachable: the stream broke off, and could not be taken up again.
     """
     job_id = id_of(job)
     backoff = Backoff(setup.patience)
     last = after
+    ends = math.inf if timeout_s is None else time.monotonic() + timeout_s
     while True:
         reader = EventReader()
         try:
-            yield from _listen(setup, job_id, last)
+            yield from _listen(setup, job_id, last, ends - time.monotonic())
             while (chunk := (yield from read_some(setup))) is not None:
                 for event in reader.feed(chunk):
                     backoff.start()
@@ -115,20 +122,24 @@ def events(setup: Setup, job: JobView | str, *, after: str | None = None) -> Str
                     if event.kind == "done":
                         yield Close()
                         return
+                if time.monotonic() >= ends:
+                    raise TimedOut(job_id, timeout_s or 0.0)
             failure: Unreachable | ProblemError = Unreachable(setup.url, "the events end before the job does")
         except (Unreachable, ProblemError) as error:
+            if time.monotonic() >= ends:
+                raise TimedOut(job_id, timeout_s or 0.0) from error
             if not may_pass(error, repeatable=True):
                 raise
             failure = error
         backoff.base_s = reader.retry_s or backoff.base_s
-        yield Pause(backoff.pause_s(failure))
+        yield Pause(min(backoff.pause_s(failure), max(0.0, ends - time.monotonic())))
 
 
-def _listen(setup: Setup, job_id: str, last: str | None) -> Flow[None]:
+def _listen(setup: Setup, job_id: str, last: str | None, left_s: float) -> Flow[None]:
     headers = {"Accept": "text/event-stream"}
     if last is not None:
         headers["Last-Event-ID"] = last
-    silence_s = max(SILENCE_S, setup.timeout_s)
+    silence_s = max(0.05, min(max(SILENCE_S, setup.timeout_s), left_s))
     response = yield from begin(
         setup, request("GET", "jobs", job_id, "events", headers=headers, silence_s=silence_s)
     )
