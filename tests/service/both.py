@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.client import AsyncClient, Client, Patience
+from tests.service.rude import answer, serving
 
 QUICK = Patience(total_s=5, base_s=0.01, cap_s=0.05)
 Ask = Callable[..., Any]
@@ -35,6 +36,14 @@ def awaited(url: str, operation: str, *values: Any, **options: Any) -> Any:
 
 def _taken(options: dict[str, Any]) -> tuple[Patience, float, str | None]:
     return options.pop("patience", QUICK), options.pop("silence_s", 5.0), options.pop("key", None)
+
+
+def asked_for(ask: Ask, operation: str, *values: Any) -> tuple[str, bytes, Any]:
+    """Return method and address that an operation sends, the body, and what it returns for a small answer."""
+    with serving(answer(body={"id": "it"})) as rude:
+        found = ask(rude.url, operation, *values)
+    (path,) = rude.paths
+    return path, rude.asked[0].body, found
 
 
 both = pytest.mark.parametrize("ask", [blocking, awaited])

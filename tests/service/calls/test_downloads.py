@@ -26,15 +26,23 @@ from service.client import (
     Unreachable,
 )
 from service.schemas import ArtifactView
-from tests.service.both import Ask, blocking, both
+from tests.service.both import Ask, asked_for, blocking, both
 from tests.service.rude import Answer, Request, answer, cut, problem, serving
 
 CONTENT = hashlib.shake_256(b"a model").digest(300_000)
+
+
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
 TAG = f'"{SHA256}"'
+
+
 ARTIFACT = ArtifactView(
     id="art_1", kind="model", format="onnx", precision="fp32", bytes=len(CONTENT), sha256=SHA256
 )
+
+
 SHORT = Patience(total_s=0.2, base_s=0.01, cap_s=0.02)
 
 
@@ -250,3 +258,9 @@ def test_wherever_it_breaks_off_the_file_is_the_same(stops: list[int], left: int
         blocking(rude.url, "download", artifact, path)
         assert path.read_bytes() == content
         assert len(list(path.parent.iterdir())) == 1
+
+
+@both
+def test_manifests_and_reports_are_sent_as_the_contract_has_them(ask: Ask) -> None:
+    assert asked_for(ask, "manifest", ARTIFACT)[0] == "GET /artifacts/art_1/manifest"
+    assert asked_for(ask, "report", "art_1", {"a": 1})[:2] == ("POST /artifacts/art_1/reports", b'{"a": 1}')

@@ -1,6 +1,5 @@
 """Events from servers that break off, and from bytes that come as they like."""
 
-import json
 import socket
 import time
 
@@ -9,24 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.calls.events import Event, EventReader
-from service.client import AnswerInvalid, Client, Patience, ProblemError, TimedOut, Unreachable
+from service.client import AnswerInvalid, Patience, ProblemError, TimedOut, Unreachable
 from tests.service.both import Ask, both
+from tests.service.calls.streams import DONE, ONE, TWO, event, stream
+from tests.service.making import body
 from tests.service.rude import Request, answer, cut, problem, serving
-
-STREAM = {"Content_Type": "text/event-stream; charset=utf-8"}
-
-
-def event(number: int, kind: str = "phase", **data: object) -> str:
-    told = json.dumps({"job_id": "job_1", "at": "2026-01-02T03:04:05.678Z", **data})
-    return f"event: {kind}\nid: {number}\ndata: {told}\n\n"
-
-
-def stream(*texts: str) -> bytes:
-    return answer(body="".join(texts).encode(), length=-1, **STREAM)
-
-
-ONE, TWO = event(1, "state", state="queued"), event(2, phase="assembling", progress=0.5)
-DONE = event(3, "done", state="succeeded")
 
 
 @both
@@ -89,14 +75,6 @@ def test_an_event_without_an_end_is_given_up(ask: Ask) -> None:
         ask(rude.url, "events", "job_1")
 
 
-def test_who_stops_listening_leaves() -> None:
-    with serving(stream(ONE, TWO)) as rude, Client(rude.url) as client:
-        for found in client.events("job_1"):
-            assert found.id == "1"
-            break
-    assert len(rude.asked) == 1
-
-
 @given(st.data(), st.sampled_from(["\n", "\r\n", "\r"]))
 def test_it_does_not_matter_how_the_bytes_come(data: st.DataObject, end: str) -> None:
     text = (
@@ -119,3 +97,11 @@ def test_it_does_not_matter_how_the_bytes_come(data: st.DataObject, end: str) ->
 def test_what_is_no_event_of_a_job_is_told(data: str) -> None:
     with pytest.raises(AnswerInvalid, match="no event"):
         list(EventReader().feed(f"data: {data}\n\n".encode()))
+
+
+@both
+def test_what_happens_is_told_until_the_end(ask: Ask, url: str) -> None:
+    job = ask(url, "submit", body(name="slow", limits={"latency_ms": time.time() % 1 + 1}))
+    told = ask(url, "events", job)
+    assert [event.phase or event.state for event in told][-2:] == ["storing", "succeeded"]
+    assert [event.id for event in ask(url, "events", job, after=told[-2].id)] == [told[-1].id]
