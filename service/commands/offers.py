@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from service.commands.show import figure, show_facts
-from service.commands.talk import CODES_HELP, EXIT_PROBLEM, Talk, answered, given, open_talk, tell
+from service.commands.talk import CODES_HELP, EXIT_PROBLEM, Talk, answered, given, open_talk, printable, tell
 
 devices = typer.Typer(no_args_is_help=True, help="Devices that models can be made for.", epilog=CODES_HELP)
 supernets = typer.Typer(no_args_is_help=True, help="Supernets that models are cut out of.", epilog=CODES_HELP)
@@ -47,7 +47,7 @@ def get_device(talk: Talk, name: Annotated[str, typer.Argument()]) -> int:
 def list_supernets(talk: Talk, device: Device = None) -> int:
     """List the supernets, with the figures of their dense nets."""
     found = talk.client.supernets(device=device)
-    rows: list[tuple[object, ...]] = [
+    rows = [
         (
             one.name,
             one.kind,
@@ -60,9 +60,14 @@ def list_supernets(talk: Talk, device: Device = None) -> int:
         )
         for one in found.supernets
     ]
-    rows += [(one.name, one.kind or "", "", one.lacks) for one in found.left_out]
     heads = ("name", "kind", "classes", "input", "accuracy", "latency ms", "memory MB", "size MB")
-    talk.give(found, lambda: talk.table(heads, rows))
+
+    def show() -> None:
+        talk.table(heads, rows)
+        for one in found.left_out:
+            print(printable(f"left out: {one.name}: {one.lacks}"))
+
+    talk.give(found, show)
     return 0
 
 

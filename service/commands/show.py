@@ -7,7 +7,7 @@ from service.commands.talk import Talk, printable
 
 if TYPE_CHECKING:
     from service.client import Event
-    from service.schemas import JobView, ModelView
+    from service.schemas import ArtifactView, JobView, ModelView
 
 FIGURES = ("latency_ms", "memory_mb", "size_mb", "accuracy")
 
@@ -38,7 +38,7 @@ def show_job(talk: Talk, job: "JobView") -> None:
     }
     if job.result is not None:
         facts["model"] = job.model_id
-        facts |= {one.kind: f"{one.id} ({one.bytes} bytes)" for one in job.result.artifacts}
+        facts |= _files(job.result.artifacts)
     if job.error is not None:
         facts["error"] = f"{job.error.get('code')}: {job.error.get('detail')}"
     show_facts(talk, facts)
@@ -71,7 +71,7 @@ def show_model(talk: Talk, model: "ModelView") -> None:
         "device": model.scenario.get("device"),
         "created": model.created_at,
         "job": model.job_id,
-        **{one.kind: f"{one.id} ({one.bytes} bytes)" for one in model.artifacts},
+        **_files(model.artifacts),
     }
     show_facts(talk, facts)
     _show_limits(talk, model.model_dump(mode="json"))
@@ -114,6 +114,10 @@ def _show_limits(talk: Talk, result: Mapping[str, Any]) -> None:
     from service.report import print_limits
 
     print_limits(talk.out, result["limits_check"], result["predicted"], result["measured"])
+
+
+def _files(artifacts: Sequence["ArtifactView"]) -> dict[str, str]:
+    return {f"{one.kind} file": f"{one.id} ({one.bytes} bytes)" for one in artifacts}
 
 
 def _classes(scenario: Mapping[str, Any]) -> str:

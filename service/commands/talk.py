@@ -65,11 +65,13 @@ class Talk:
         print(json.dumps(exact(value), indent=indent, ensure_ascii=False), flush=True)
 
     def table(self, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print a table; where there is no terminal no cell is cut."""
+        """Print a table, whose first column is never broken; where there is no terminal, none is."""
         from rich.table import Table
         from rich.text import Text
 
         table = Table(*heads, box=None, header_style="bold", pad_edge=False)
+        if table.columns:
+            table.columns[0].no_wrap = True
         for row in rows:
             table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
         out = self.out

@@ -30,19 +30,11 @@ from tests.service.both import Ask, asked_for, blocking, both
 from tests.service.rude import Answer, Request, answer, cut, problem, serving
 
 CONTENT = hashlib.shake_256(b"a model").digest(300_000)
-
-
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
 TAG = f'"{SHA256}"'
-
-
 ARTIFACT = ArtifactView(
     id="art_1", kind="model", format="onnx", precision="fp32", bytes=len(CONTENT), sha256=SHA256
 )
-
-
 SHORT = Patience(total_s=0.2, base_s=0.01, cap_s=0.02)
 
 

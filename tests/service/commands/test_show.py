@@ -20,6 +20,7 @@ def test_models_are_listed_and_shown(ask: Run) -> None:
     assert parsed(ask("models", "get", job["model_id"], "--json"))["job_id"] == job["id"]
     shown = ask("models", "get", job["model_id"]).stdout
     assert job["result"]["artifacts"][0]["id"] in shown
+    assert job["model_id"] in shown
     assert "at most 1.5" in shown
     assert job["id"] in ask("jobs", "list", "--state", "succeeded", "--limit", "300").stdout
     assert "succeeded" in ask("jobs", "get", job["id"]).stdout
