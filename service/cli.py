@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from service.commands.jobs import jobs
+from service.commands.models import models
+from service.commands.offers import devices, supernets
 from service.offline import offline
 from service.outcome import ending
 from service.training import training
@@ -25,6 +28,10 @@ app = typer.Typer(
 
 app.add_typer(training)
 app.add_typer(offline)
+app.add_typer(models, name="models")
+app.add_typer(jobs, name="jobs")
+app.add_typer(devices, name="devices")
+app.add_typer(supernets, name="supernets")
 
 Host = Annotated[str, typer.Option(help="Name or address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]

@@ -6,29 +6,16 @@ transaction: whoever comes second changes nothing and is told so.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, insert, select, update
 
 from assembler.scenario import Scenario
 from service.ids import new_id
+from service.state import DONE as DONE
+from service.state import State as State
 from service.tables import job_events, jobs
 
-
-class State(StrEnum):
-    """Where a job stands; the last four are never left."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-
-
-DONE = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 MOVES: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.EXPIRED}),
     # Back to queued when its worker is gone.

@@ -1,14 +1,18 @@
 """What clients read: the bodies of answers, built from the values of the other files."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from assembler.artifact import LimitCheck, Measured, Predicted
-from service.jobs import Job, State
-from service.models import Model
-from service.queue import Place
+from service.state import State
+
+# Clients read these bodies too: nothing of the service is loaded for them.
+if TYPE_CHECKING:
+    from service.jobs import Job
+    from service.models import Model
+    from service.queue import Place
 
 
 class View(BaseModel):
@@ -260,7 +264,7 @@ def rfc3339(at: float | None) -> str | None:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def view_job(job: Job, place: Place | None) -> JobView:
+def view_job(job: "Job", place: "Place | None") -> JobView:
     """Return the body of a job.
 
     Args:
@@ -295,7 +299,7 @@ def view_job(job: Job, place: Place | None) -> JobView:
     )
 
 
-def view_model(model: Model) -> ModelView:
+def view_model(model: "Model") -> ModelView:
     """Return the body of a model."""
     artifacts = [ArtifactView(**one) for one in model.result["artifacts"]]
     return ModelView(

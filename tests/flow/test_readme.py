@@ -14,16 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.service.process import wait_until
+from tests.service.process import House, wait_until
 
 ROOT = Path(__file__).parents[2]
 COLOURS = {"apple": (200, 30, 30), "pear": (180, 200, 60), "plum": (90, 30, 110)}
 
 
-def blocks(heading: str) -> list[str]:
+def blocks(heading: str, language: str = "sh") -> list[str]:
     """Return the commands under a heading of the README, one block after the other."""
-    section = (ROOT / "README.md").read_text().split(f"### {heading}\n")[1].split("\n#")[0]
-    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    section = re.split(rf"^##+ {heading}\n", (ROOT / "README.md").read_text(), flags=re.MULTILINE)[1]
+    return re.findall(
+        rf"```{language}\n(.*?)```", re.split(r"^#+ ", section, flags=re.MULTILINE)[0], re.DOTALL
+    )
 
 
 @pytest.fixture
@@ -35,11 +37,16 @@ def fruit(tmp_path: Path) -> Path:
         for number in range(12):
             image = np.clip(np.array(colour) + draw.normal(0, 40, (96, 128, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(image).save(tmp_path / "photos" / name / f"{number}.jpg")
-    program = tmp_path / ".venv" / "bin" / "nnfactory"
+    write_program(tmp_path)
+    return tmp_path
+
+
+def write_program(folder: Path) -> None:
+    """Write the program where the README has it."""
+    program = folder / ".venv" / "bin" / "nnfactory"
     program.parent.mkdir(parents=True)
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m service.cli "$@"\n')
     program.chmod(0o755)
-    return tmp_path
 
 
 @contextmanager
@@ -82,3 +89,39 @@ def test_own_classes_are_trained_served_and_asked_for(fruit: Path) -> None:
     assert job["state"] == "succeeded", job
     assert job["result"]["limits_met"]
     assert job["result"]["measured"]["latency_ms"] <= 5
+
+
+def test_a_model_comes_from_python_as_the_readme_says(house: House, tmp_path: Path) -> None:
+    (snippet,) = blocks("From Python and the shell", "python")
+    url = str(house.client.base_url)
+    assert "http://127.0.0.1:8000" in snippet
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", snippet.replace("http://127.0.0.1:8000", url)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("model.onnx latency_ms=")
+    assert (tmp_path / "model.onnx").stat().st_size <= 500_000
+
+
+def test_a_model_comes_from_the_shell_as_the_readme_says(house: House, tmp_path: Path) -> None:
+    (script,) = blocks("From Python and the shell")
+    write_program(tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NNF_URL": str(house.client.base_url)}
+    said = []
+    for line in script.splitlines():
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert (done.returncode, done.stderr) == (0, ""), line
+        said.append(done.stdout)
+    assert "can be met" in said[0]
+    assert "succeeded" in said[1]
+    assert (tmp_path / "model.onnx").exists()
+    (job,) = json.loads(said[2])
+    assert job["state"] == "succeeded"

@@ -22,6 +22,8 @@ from service.worker import Builder, Worker
 from service.zoo import find_members
 from tests.servers import Postgres
 from tests.service.making import Building, write_member
+from tests.service.process import House as Running
+from tests.service.process import running
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -125,3 +127,17 @@ def own_database(own_postgres: Postgres) -> Iterator[Database]:
     migrate(database.engine)
     yield database
     asyncio.run(database.close())
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A whole service in processes of its own, for all tests of clients and commands."""
+    folder: Path = tmp_path_factory.mktemp("served")
+    with running(folder / "data", write_member(folder / "zoo" / "clothes").parent) as served:
+        served.wait_ready()
+        yield served
+
+
+@pytest.fixture
+def url(served: Running) -> str:
+    return str(served.client.base_url)

@@ -1,0 +1,35 @@
+"""What answers look like on a terminal."""
+
+from collections.abc import Callable
+
+from typer.testing import Result
+
+from service.calls.events import Event
+from service.commands.show import figure, tell_event
+from tests.service.commands.running import OPTIONS, parsed
+
+Run = Callable[..., Result]
+
+
+def test_models_are_listed_and_shown(ask: Run) -> None:
+    job = parsed(ask("models", "create", *OPTIONS, "--name", "[bold]x[/bold]", "--json"))
+    listed = ask("models", "list")
+    assert job["model_id"] in listed.stdout
+    assert "[bold]x[/bold]" in listed.stdout
+    assert parsed(ask("models", "list", "--limit", "1", "--json"))[0]["id"] == job["model_id"]
+    assert parsed(ask("models", "get", job["model_id"], "--json"))["job_id"] == job["id"]
+    shown = ask("models", "get", job["model_id"]).stdout
+    assert job["result"]["artifacts"][0]["id"] in shown
+    assert job["model_id"] in shown
+    assert "at most 1.5" in shown
+    assert job["id"] in ask("jobs", "list", "--state", "succeeded", "--limit", "300").stdout
+    assert "succeeded" in ask("jobs", "get", job["id"]).stdout
+
+
+def test_a_figure_is_short_and_nothing_where_there_is_none() -> None:
+    assert (figure(0.123456), figure(None), figure(0.0)) == ("0.1235", "", "0")
+
+
+def test_an_event_is_one_line() -> None:
+    event = Event(id="1", kind="phase", job_id="job_1", at="now", phase="a\nb", progress=0.333)
+    assert tell_event(event) == "now phase a?b 33%"
