@@ -188,9 +188,9 @@ class Worker:
         if assembly is None:
             raise RuntimeError("the builder ended without an assembly")
         self._begin_phase("storing", hold, ends_at, progress)
-        digest = self._store.put(assembly.content)
-        if digest != assembly.artifact.sha256:
-            raise RuntimeError("the artifact's digest is not that of its content")
+        for content, artifact, _ in assembly.files:
+            if self._store.put(content) != artifact.sha256:
+                raise RuntimeError("an artifact's digest is not that of its content")
         return outcome_of(assembly)
 
     def _begin_phase(self, name: str, hold: Hold, ends_at: float, progress: Progress) -> None:
