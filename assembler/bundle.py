@@ -50,9 +50,9 @@ def bundled(assembly: Assembly, card: Card) -> Assembly:
     }
     content = zipped(files)
     artifact = address(content, format=FORMAT, precision=assembly.artifact.precision, kind="bundle")
-    listed = [
-        {"name": name, "bytes": len(each), "sha256": sha256(each).hexdigest()} for name, each in files.items()
-    ]
+    digests = {name: sha256(each).hexdigest() for name, each in files.items() if name != MODEL}
+    digests[MODEL] = assembly.artifact.sha256
+    listed = [{"name": name, "bytes": len(each), "sha256": digests[name]} for name, each in files.items()]
     manifest = {**assembly.manifest, "artifact": artifact.model_dump(mode="json"), "files": listed}
     return replace(assembly, bundle=Bundle(content, artifact, manifest))
 

@@ -20,6 +20,8 @@ from supernet.task import Task
 # So many latencies are asked about; fewer of supernets with many modules, where each takes longer.
 MOST_ASKED, FEWEST_ASKED, ASKED_MODULES = 20, 10, 1500
 NOTHING = -1.0
+# No latency is asked about once the dense net's accuracy is this near: what is left is far below the predictor's error.
+NO_GAIN = 5e-4
 
 
 class FrontPoint(Frozen):
@@ -94,17 +96,13 @@ def front(survey: Survey, card: Card, estimator: Estimator, profile: Profile) ->
     )
     asker = _Asker(survey, card, estimator, profile)
     least = needed_limits(least_cost(asker.scenario(1e-9), card, profile), profile)["latency_ms"]
-    largest = asker.tightest(max(dense.latency_ms, least), NOTHING)
-    most = NOTHING if largest is None else _rounded(largest.proposal.predicted.accuracy)
     points: list[FrontPoint] = []
     for latency_ms in _asked(least, dense.latency_ms, sum(card.architecture.modules)):
         reached = points[-1].predicted.accuracy if points else NOTHING
-        if reached >= most:
+        if reached > dense.accuracy - NO_GAIN:
             break
         if (found := asker.tightest(latency_ms, reached)) is not None:
             points.append(_point(found, card, profile, dense))
-    if largest is not None:
-        points.append(_point(largest, card, profile, dense))
     return Front(
         device=survey.device,
         supernet=card.name,
@@ -164,10 +162,11 @@ class _Asker:
 
 
 def _asked(least_ms: float, dense_ms: float, modules: int) -> list[float]:
-    """Return the latencies to ask about, from the smallest net's up to below the dense net's by equal factors."""
+    """Return the latencies to ask about, from the smallest net's to the dense net's by equal factors."""
     count = max(FEWEST_ASKED, min(MOST_ASKED, ASKED_MODULES // modules))
     factor = max(dense_ms / least_ms, 1.0)
-    return [least_ms, *(float(f"{least_ms * factor ** (step / count):.4g}") for step in range(1, count))]
+    between = (float(f"{least_ms * factor ** (step / count):.4g}") for step in range(1, count))
+    return [least_ms, *between, max(dense_ms, least_ms)]
 
 
 def _point(found: _Found, card: Card, profile: Profile, dense: Predicted) -> FrontPoint:
