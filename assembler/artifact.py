@@ -85,13 +85,22 @@ class Estimate(Frozen):
 
 
 class Artifact(Frozen):
-    """A model file, addressed by what it contains."""
+    """A file to deliver, addressed by what it contains: a ``model``, or a ``bundle`` with a model in it."""
 
     kind: str = "model"
     format: str
     precision: str
     sha256: str
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A zip of a model and what is needed to use it, with its manifest."""
+
+    content: bytes
+    artifact: Artifact
+    manifest: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,14 @@ class Assembly:
     predicted: Predicted
     measured: Measured | None
     limits_check: tuple[LimitCheck, ...]
+    bundle: Bundle | None = None
+
+    @property
+    def files(self) -> tuple[tuple[bytes, Artifact, dict[str, Any]], ...]:
+        """Content, Artifact and manifest of every file to deliver, the model first."""
+        model = (self.content, self.artifact, self.manifest)
+        one = self.bundle
+        return (model,) if one is None else (model, (one.content, one.artifact, one.manifest))
 
     @property
     def limits_met(self) -> bool:
@@ -111,8 +128,12 @@ class Assembly:
         return all(check.met for check in self.limits_check)
 
 
-def address(content: bytes, *, format: str, precision: str) -> Artifact:
+def address(content: bytes, *, format: str, precision: str, kind: str = "model") -> Artifact:
     """Return the Artifact of a file's content."""
     return Artifact(
-        format=format, precision=precision, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)
+        kind=kind,
+        format=format,
+        precision=precision,
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
     )

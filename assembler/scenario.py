@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import rfc8785
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -33,6 +33,7 @@ PRECISIONS = ("fp32",)
 # What says nothing about the model itself: scenarios that differ only here share one build.
 NOT_IN_DIGEST = {"name", "labels", "deadline_s"}
 NO_OBJECT = "must be an object with at least one limit"
+Asked = TypeVar("Asked", bound="Scenario")
 _OWN_FINDINGS = ("class_count", "class_name", "class_twice", "labels")
 
 
@@ -82,6 +83,14 @@ class Limits(Strict):
         """The limits that are set, by name."""
         names = ("latency_ms", "memory_mb", "size_mb", "accuracy_min")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class Bounds(Limits):
+    """What the points of a front keep to; none need be set."""
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> "Bounds":
+        return self
 
 
 def _check_task(task: Task) -> Task:
@@ -146,6 +155,12 @@ class Scenario(Strict):
         return self
 
 
+class Survey(Scenario):
+    """A Scenario whose limits are bounds: not one model is asked for, but all that can be had within them."""
+
+    limits: Bounds = Bounds()
+
+
 FIELDS = frozenset({*Scenario.model_fields, *Task.model_fields, *Limits.model_fields, *Refine.model_fields})
 
 
@@ -163,20 +178,35 @@ def parse_scenario(raw: bytes) -> Scenario:
     return scenario_of(parse_json(raw))
 
 
+def parse_survey(raw: bytes) -> Survey:
+    """Return the Survey that a request's body holds.
+
+    Raises:
+        MalformedJson, ScenarioInvalid: as ``parse_scenario`` says.
+    """
+    return _read(Survey, parse_json(raw))
+
+
 def scenario_of(document: Any) -> Scenario:
     """Return the Scenario that a document holds, as ``parse_json`` returned it.
 
     Raises:
         ScenarioInvalid: as ``parse_scenario`` says.
     """
+    return _read(Scenario, document)
+
+
+def _read(kind: type[Asked], document: Any) -> Asked:
     problems = unsafe_strings(document)
     if problems:
         raise _invalid(problems)
     try:
-        return Scenario.model_validate_json(json.dumps(_bounded(document)))
+        return kind.model_validate_json(json.dumps(_bounded(document)))
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        raise _invalid(tuple(_problem(detail) for detail in details[:MAX_PROBLEMS])) from None
+        limited = kind.model_fields["limits"].is_required()
+        problems = tuple(_problem(detail, limited=limited) for detail in details[:MAX_PROBLEMS])
+        raise _invalid(problems) from None
 
 
 def resolve(scenario: Scenario, cards: Sequence[Card]) -> Card:
@@ -289,10 +319,19 @@ def _bounded(value: Any) -> Any:
     return value
 
 
-def _problem(error: ErrorDetails) -> FieldProblem:
-    """Translate one finding of pydantic; its message is used only where it cannot hold input."""
+def _problem(error: ErrorDetails, *, limited: bool) -> FieldProblem:
+    """Translate one finding of pydantic; its message is used only where it cannot hold input.
+
+    Args:
+        error: the finding.
+        limited: whether a limit must be set.
+    """
     at, kind, context = error["loc"], error["type"], error.get("ctx", {})
-    if at == ("limits",) and kind in ("missing", "no_limits", "model_type", "model_attributes_type"):
+    if (
+        limited
+        and at == ("limits",)
+        and kind in ("missing", "no_limits", "model_type", "model_attributes_type")
+    ):
         detail = "at least one limit must be set" if kind in ("missing", "no_limits") else NO_OBJECT
         return FieldProblem("/limits", "no-limits", detail)
     if kind == "unsupported_format":

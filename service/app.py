@@ -19,8 +19,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assembler.errors import AssemblerError
-from assembler.scenario import Scenario
-from service import batches, downloads, events, health, offers, routes
+from assembler.scenario import Scenario, Survey
+from service import batches, downloads, events, health, offers, routes, survey
 from service.db import is_embedded
 from service.errors import CODES, Refused, problem, refusal
 from service.house import House
@@ -33,6 +33,7 @@ from supernet.errors import CheckpointDamaged
 
 ROUTERS: tuple[APIRouter, ...] = (
     routes.router,
+    survey.router,
     batches.router,
     events.router,
     downloads.router,
@@ -219,10 +220,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         known = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (Scenario, ProblemView):
+        for model in (Scenario, Survey, ProblemView):
             described = model.model_json_schema(ref_template="#/components/schemas/{model}")
             known.update(described.pop("$defs", {}))
-            known["Problem" if model is ProblemView else "Scenario"] = described
+            known[model.__name__.removesuffix("View")] = described
         _describe_problems(schema)
         app.openapi_schema = schema
     return app.openapi_schema

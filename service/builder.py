@@ -4,13 +4,14 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 
 from assembler.artifact import Assembly
 from assembler.assemble import assemble
+from assembler.bundle import bundled
 from assembler.device import DEVICES, Device
 from assembler.errors import AssemblerError, ScenarioInvalid
 from assembler.measure import Progress, ensure_profile
@@ -23,12 +24,15 @@ from service.settings import Settings
 from service.shelf import Shelf
 from service.zoo import Member, shipped_zoo
 from supernet.allocator import keep_freed_memory
+from supernet.card import Card
 from supernet.checkpoint import Checkpoint, load_checkpoint
 from supernet.errors import SupernetError
 
 # What could not be measured for a supernet that came while the worker runs is tried again after so long.
 AGAIN_S = 30.0
 NOT_MEASURED = "the device could not be measured for the supernet; the worker's log says why"
+
+Step = Phase | PhaseProgress | Assembly
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +117,7 @@ class LocalBuilder:
         checkpoint = self._checkpoints.get(card.digest)
         if checkpoint is None:
             raise Refused("internal", "the supernet cannot be loaded; the worker's log says why")
-        return assemble(scenario, checkpoint, self._catalog.estimator(card), profile)
+        return _bundled(assemble(scenario, checkpoint, self._catalog.estimator(card), profile), card)
 
 
 def load_builder(settings: Settings, *, strict: bool = True) -> LocalBuilder:
@@ -137,6 +141,16 @@ def load_builder(settings: Settings, *, strict: bool = True) -> LocalBuilder:
     builder.load(strict=strict)
     builder.warm_up()
     return builder
+
+
+def _bundled(steps: Iterable[Step], card: Card) -> Iterator[Step]:
+    """Yield the steps of an assembly, and the Assembly with its bundle."""
+    for step in steps:
+        if isinstance(step, Assembly):
+            yield Phase("bundling")
+            yield bundled(step, card)
+        else:
+            yield step
 
 
 def _measure(member: Member, device: Device, settings: Settings) -> None:

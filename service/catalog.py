@@ -12,9 +12,11 @@ from assembler.device import DEVICES, Device, Profile, is_current, load_profile,
 from assembler.errors import FieldProblem, ProfileDamaged, ScenarioInvalid
 from assembler.estimate import estimate
 from assembler.manifest import toolchain
+from assembler.pareto import Front, front
 from assembler.propose import Estimator
-from assembler.scenario import Scenario, did_you_mean, resolve, scenario_digest
+from assembler.scenario import Scenario, Survey, did_you_mean, resolve, scenario_digest
 from service.errors import Refused
+from service.fronts import Fronts
 from service.shelf import Shelf
 from service.zoo import LeftOut, Member, usable
 from supernet.card import Card
@@ -48,6 +50,7 @@ class Catalog:
         self._estimators: dict[str, Estimator] = {}
         self._profiles: dict[Path, _Known] = {}
         self._toolchain = toolchain()
+        self._fronts = Fronts()
 
     def check(self) -> None:
         """Read the profiles that are there.
@@ -194,12 +197,29 @@ class Catalog:
             ScenarioInvalid: as ``card`` says.
             Refused: ``not-ready`` while the device is being measured.
         """
+        card, profile = self._measured(scenario)
+        return estimate(scenario, card, self.estimator(card), profile)
+
+    def front(self, survey: Survey) -> Front:
+        """Return what can be had within a survey's bounds; the same front is made once for a while.
+
+        Raises:
+            ScenarioInvalid, Refused: as ``estimate`` says.
+        """
+        card, profile = self._measured(survey)
+        bounds = survey.limits
+        key = (card.digest, profile.digest, survey.device, survey.task, bounds.memory_mb, bounds.size_mb)
+        whole = self._fronts.get(key, lambda: front(survey, card, self.estimator(card), profile))
+        return whole.within(bounds)
+
+    def _measured(self, scenario: Scenario) -> tuple[Card, Profile]:
+        """Return the Card of a scenario and the profile of its device."""
         card = self.card(scenario)
         profile = self.profile(self.device(scenario.device), card)
         if profile is None:
             detail = "the device is still being measured; try again in a moment"
             raise Refused("not-ready", detail, headers={"Retry-After": str(RETRY_S)})
-        return estimate(scenario, card, self.estimator(card), profile)
+        return card, profile
 
     def estimator(self, card: Card) -> Estimator:
         """Return what predicts the models of a supernet."""

@@ -75,7 +75,8 @@ def _make_a_model(client: httpx.Client, data_dir: Path, console: Console) -> int
     _print_phases(client, job, console)
     result = job["result"]
     print_limits(console, result["limits_check"], result["predicted"], result["measured"])
-    path = _download(client, result["artifacts"][0], data_dir / "downloads")
+    (model,) = (one for one in result["artifacts"] if one["kind"] == "model")
+    path = _download(client, model, data_dir / "downloads")
     console.print(f"Downloaded to {path}", soft_wrap=True)
     _classify_samples(path, console)
     return 0

@@ -19,6 +19,8 @@ router = APIRouter()
 # The content behind an id never changes; it is not for shared caches.
 CACHE = "private, max-age=31536000, immutable"
 MEDIA_TYPE = "application/octet-stream"
+# By format of the file; all others are bytes that say themselves what they are.
+MEDIA_TYPES = {"zip": "application/zip"}
 
 
 def header(meaning: str) -> dict[str, Any]:
@@ -44,7 +46,9 @@ ABOUT = {
     "X-Content-Type-Options": header("nosniff"),
 }
 PLACE = {"Content-Range": header("which bytes these are, and how many the file has")}
-FILE = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+FILE = {
+    kind: {"schema": {"type": "string", "format": "binary"}} for kind in (MEDIA_TYPE, *MEDIA_TYPES.values())
+}
 CONDITIONS = [
     header_parameter("If-Match", "answer only if one of these tags is the file's"),
     header_parameter("If-None-Match", "answer only if none of these tags is the file's"),
@@ -107,7 +111,7 @@ async def describe_artifact(artifact_id: str, request: Request) -> Response:
     # It must not promise a file that is lost.
     (await run_in_threadpool(house.store.open, stored.artifact.sha256)).close()
     headers["Content-Length"] = str(stored.artifact.bytes)
-    return Response(headers=headers, media_type=MEDIA_TYPE)
+    return Response(headers=headers)
 
 
 @router.get("/artifacts/{artifact_id:id}/manifest", response_model=dict[str, object])
@@ -144,6 +148,7 @@ def _headers(stored: StoredArtifact) -> dict[str, str]:
         "ETag": f'"{stored.artifact.sha256}"',
         "Repr-Digest": f"sha-256=:{digest}:",
         "Accept-Ranges": "bytes",
+        "Content-Type": MEDIA_TYPES.get(stored.artifact.format, MEDIA_TYPE),
         "Content-Disposition": f'attachment; filename="{stored.id}.{stored.artifact.format}"',
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": CACHE,

@@ -61,7 +61,7 @@ def outcome_of(assembly: Assembly) -> Outcome:
         "measured": None if measured is None else measured.model_dump(mode="json"),
         "limits_check": [check.model_dump(mode="json") for check in assembly.limits_check],
     }
-    return Outcome(((assembly.artifact, assembly.manifest),), figures)
+    return Outcome(tuple((artifact, manifest) for _, artifact, manifest in assembly.files), figures)
 
 
 def publish(connection: Connection, job: Job, hold: Hold, ending: Ending, *, now: float) -> bool:

@@ -94,6 +94,9 @@ def generate(
     out: Annotated[Path, typer.Option(help="Model file to write; the manifest goes beside it.")] = Path(
         "model.onnx"
     ),
+    bundle: Annotated[
+        Path | None, typer.Option(help="Zip to write: the model with a program that runs it, and its card.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> int:
     """Make one model without a server."""
@@ -112,6 +115,10 @@ def generate(
     raw = sys.stdin.buffer.read() if scenario == "-" else _read(Path(scenario))
     if not out.name or out.is_dir() or out.resolve() == Path(scenario).resolve():
         raise typer.BadParameter("must name a file, and not the scenario", param_hint="--out")
+    if bundle is not None and (
+        bundle.is_dir() or bundle.resolve() in (out.resolve(), Path(scenario).resolve())
+    ):
+        raise typer.BadParameter("must name a file of its own", param_hint="--bundle")
     asked = parse_scenario(raw)
     builder = load_builder(read_settings(data_dir=data_dir))
     print_scenario(console, asked.model_dump(mode="json", exclude_none=True))
@@ -143,6 +150,9 @@ def generate(
     manifest = out.with_name(f"{out.name}.manifest.json")
     write_whole(manifest, (json.dumps(assembly.manifest, indent=2) + "\n").encode())
     print(f"{out} and {manifest}")
+    if bundle is not None and assembly.bundle is not None:
+        write_whole(bundle, assembly.bundle.content)
+        print(bundle)
     return 0
 
 

@@ -302,6 +302,7 @@ def view_job(job: "Job", place: "Place | None") -> JobView:
 def view_model(model: "Model") -> ModelView:
     """Return the body of a model."""
     artifacts = [ArtifactView(**one) for one in model.result["artifacts"]]
+    by_kind = {one.kind: one for one in artifacts}
     return ModelView(
         id=model.id,
         job_id=model.job_id,
@@ -313,7 +314,9 @@ def view_model(model: "Model") -> ModelView:
         links={
             "self": f"/models/{model.id}",
             "job": f"/jobs/{model.job_id}",
-            "artifact": f"/artifacts/{artifacts[0].id}",
-            "manifest": f"/artifacts/{artifacts[0].id}/manifest",
+            "artifact": f"/artifacts/{by_kind['model'].id}",
+            "manifest": f"/artifacts/{by_kind['model'].id}/manifest",
+            # Models of earlier versions have none.
+            **({"bundle": f"/artifacts/{by_kind['bundle'].id}"} if "bundle" in by_kind else {}),
         },
     )

@@ -215,9 +215,9 @@ class Worker:
         if assembly is None:
             raise RuntimeError("the builder ended without an assembly")
         self._begin_phase("storing", hold, ends_at, progress)
-        digest = self._put(assembly.content, ends_at)
-        if digest != assembly.artifact.sha256:
-            raise RuntimeError("the artifact's digest is not that of its content")
+        for content, artifact, _ in assembly.files:
+            if self._put(content, ends_at) != artifact.sha256:
+                raise RuntimeError("an artifact's digest is not that of its content")
         return outcome_of(assembly)
 
     def _put(self, content: bytes, ends_at: float) -> str:

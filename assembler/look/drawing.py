@@ -1,20 +1,16 @@
-"""Drawing: confusion as a heat map and accuracy over latency as a curve, both SVG; images as PNG.
+"""Drawing: confusion as a heat map and accuracy over latency as a curve, both SVG.
 
-Legend: K classes, C channels, H height, W width. Lengths of drawings are px. Colours are those of classes of the page:
+Legend: K classes. Lengths of drawings are px. Colours are those of classes of the page:
 ``r0``..``r10`` for what is right, ``w0``..``w10`` for what is wrong.
 """
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from assembler.look.facts import Counts
 from assembler.look.markup import Markup, tag
 
 LEVELS = 10
@@ -26,6 +22,14 @@ EVERY = 10
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 16, 52
 TICKS = 6
+STYLE = """svg { font-family: inherit; display: block; max-width: none }
+svg text { fill: #1b1f24 }
+svg .row { text-anchor: end; dominant-baseline: central }
+svg .column { dominant-baseline: central }
+svg .below { text-anchor: middle }
+.grid { stroke: #d8dee4; fill: none } .line { stroke: #0550ae; stroke-width: 2; fill: none }
+.point { fill: #0550ae } .mark { fill: #bc4c00 }
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def heat_map(confusion: Counts, classes: Sequence[str]) -> Markup:
+def heat_map(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> Markup:
     """Return a K x K heat map in which every cell that counts an image says on hover what it means."""
     count = len(classes)
     cell = next(side for most, side in CELLS if count <= most)
@@ -99,14 +103,20 @@ def heat_map(confusion: Counts, classes: Sequence[str]) -> Markup:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Two axes, each from its first tick to its last; shares on the upright one are written as per cent."""
+    """Two axes, each from its first tick to its last; shares on the upright one are written as per cent.
+
+    ``log`` says whether equal factors are equally wide on the other one, whose ticks are above 0 then.
+    """
 
     across: Sequence[float]
     upright: Sequence[float]
+    log: bool = False
 
     def place(self, x: float, y: float) -> tuple[str, str]:
         """Return where a value stands in the drawing."""
-        right = (x - self.across[0]) / (self.across[-1] - self.across[0])
+        scaled = math.log if self.log else float
+        first, last = scaled(self.across[0]), scaled(self.across[-1])
+        right = (scaled(x) - first) / (last - first)
         up = (y - self.upright[0]) / (self.upright[-1] - self.upright[0])
         return (
             f"{LEFT + right * (WIDTH - LEFT - RIGHT):.1f}",
@@ -156,7 +166,7 @@ def curve(points: Sequence[Point], mark: Point, x_label: str, y_label: str) -> M
             tag("circle", tag("title", point.title), cx=x, cy=y, r=4, class_="point")
             for point, (x, y) in zip(points, placed, strict=True)
         ),
-        tag("path", tag("title", mark.title), d=f"M{x} {y}m0-7l7 7-7 7-7-7z", class_="mark"),
+        diamond(x, y, mark.title),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         width=WIDTH,
         height=HEIGHT,
@@ -164,6 +174,20 @@ def curve(points: Sequence[Point], mark: Point, x_label: str, y_label: str) -> M
         role="img",
         aria_label=f"{y_label} over {x_label}",
     )
+
+
+def diamond(x: str, y: str, title: str) -> Markup:
+    """Return what marks a place apart."""
+    return tag("path", tag("title", title), d=f"M{x} {y}m0-7l7 7-7 7-7-7z", class_="mark")
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten from ``low`` or below to ``high`` or above, both above 0; two at least."""
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    steps = [float(f"{factor}e{power}") for power in powers for factor in (1, 2, 5)]
+    last = next(place for place, step in enumerate(steps) if step >= high)
+    first = max(place for place, step in enumerate(steps) if step <= low)
+    return steps[first : max(last, first + 1) + 1]
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -179,14 +203,3 @@ def ticks(low: float, high: float) -> list[float]:
 def shorten(name: str) -> str:
     """Return a name that fits beside a heat map."""
     return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"
-
-
-def picture(image: npt.NDArray[np.uint8]) -> str:
-    """Return an image, C x H x W, as the address of a PNG that stands in the address itself.
-
-    Three channels are RGB; of other numbers the first is shown in gray.
-    """
-    file = io.BytesIO()
-    pixels = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from assembler.look import drawing
 from assembler.look.drawing import LEVELS, percent
 from assembler.look.facts import Look
 from assembler.look.markup import Markup, section, tag
@@ -33,13 +34,6 @@ table.confusion thead th span { writing-mode: vertical-rl; transform: rotate(180
 figure { display: inline-block; width: 96px; margin: 0 .6rem .4rem 0; vertical-align: top; font-size: 13px;
   line-height: 1.3; overflow-wrap: anywhere }
 figure img { width: 96px; height: 96px; object-fit: contain; image-rendering: pixelated; background: #eaeef2 }
-svg { font-family: inherit; display: block; max-width: none }
-svg text { fill: #1b1f24 }
-svg .row { text-anchor: end; dominant-baseline: central }
-svg .column { dominant-baseline: central }
-svg .below { text-anchor: middle }
-.grid { stroke: #d8dee4; fill: none } .line { stroke: #0550ae; stroke-width: 2; fill: none }
-.point { fill: #0550ae } .mark { fill: #bc4c00 }
 """
 
 
@@ -52,7 +46,7 @@ def page_of(look: Look) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("title", card.name),
-        tag("style", Markup(STYLE + _colours())),
+        tag("style", Markup(STYLE + drawing.STYLE + _colours())),
     )
     body = tag(
         "body",

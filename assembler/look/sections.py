@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from assembler.look.drawing import Point, curve, heat_map, level, percent, picture, said
+from assembler.look.drawing import Point, curve, heat_map, level, percent, said
 from assembler.look.facts import Look, Mistake, accuracy_by_class, confused_pairs
 from assembler.look.markup import Markup, section, table, tag
+from assembler.look.picture import picture
 
 # More classes than this are drawn as a heat map instead of a table of numbers.
 MOST_IN_TABLE = 16

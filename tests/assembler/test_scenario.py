@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assembler.errors import MalformedJson, ScenarioInvalid
-from assembler.scenario import OnInfeasible, Scenario, parse_scenario, resolve, scenario_digest
+from assembler.scenario import OnInfeasible, Scenario, parse_scenario, parse_survey, resolve, scenario_digest
 from supernet.card import Card
 from tests.service.making import make_card
 
@@ -334,3 +334,28 @@ def test_as_many_classes_as_are_allowed_are_read_whole(count: int) -> None:
         return
     with pytest.raises(ScenarioInvalid, match="/task/classes: must hold 1 to 1000 names"):
         parse_scenario(raw)
+
+
+def test_a_survey_is_a_scenario_whose_limits_may_be_left_out() -> None:
+    wanted = {name: value for name, value in BODY.items() if name != "limits"}
+    for limits in ({}, {"limits": {}}):
+        found = parse_survey(json.dumps({**wanted, **limits}).encode())
+        assert found.limits.requested == {}
+    found = parse_survey(json.dumps(BODY).encode())
+    assert found.limits.requested == parse_scenario(json.dumps(BODY).encode()).limits.requested
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"limits": None}, "/limits"),
+        ({"limits": {"latency": 1}}, "/limits/latency"),
+        ({"limits": {"latency_ms": "1"}}, "/limits/latency_ms"),
+        ({"bounds": {}}, "/bounds"),
+        ({"task": {"kind": "classification"}}, "/task/classes"),
+    ],
+)
+def test_a_survey_is_read_as_strictly_as_a_scenario(changes: dict[str, Any], where: str) -> None:
+    with pytest.raises(ScenarioInvalid) as caught:
+        parse_survey(json.dumps({**BODY, **changes}).encode())
+    assert (caught.value.code, caught.value.problems[0].pointer) == ("scenario-invalid", where)

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,14 @@ def test_the_demo_makes_a_model_and_classifies_images(tmp_path: Path, profiled: 
 
 def test_a_model_is_generated_without_a_server(tmp_path: Path, profiled: Path) -> None:
     asked = write_scenario(tmp_path / "scenario.json")
-    done = nnfactory("generate", asked, "--out", "small.onnx", "--data-dir", str(profiled), cwd=tmp_path)
+    out = ["--out", "small.onnx", "--bundle", "small.zip"]
+    done = nnfactory("generate", asked, *out, "--data-dir", str(profiled), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     manifest = json.loads((tmp_path / "small.onnx.manifest.json").read_text())
     assert manifest["artifact"]["bytes"] == (tmp_path / "small.onnx").stat().st_size <= 300_000
     assert manifest["classes"] == ["Sneaker", "Bag", "Coat"]
+    with zipfile.ZipFile(tmp_path / "small.zip") as archive:
+        assert archive.read("model.onnx") == (tmp_path / "small.onnx").read_bytes()
 
 
 def test_a_scenario_out_of_reach_says_so_and_leaves_no_file(tmp_path: Path, profiled: Path) -> None:

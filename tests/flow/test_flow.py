@@ -2,7 +2,12 @@
 
 import base64
 import hashlib
+import importlib
+import io
 import json
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import pytest
+from PIL import Image
 
 from tests.service.process import House
 
@@ -123,6 +129,74 @@ def test_the_order_of_the_classes_is_the_order_of_the_outputs(
         assert float((scores(content, images).argmax(axis=1) == labels).mean()) > 0.9
 
 
+def run_alone(folder: Path, packages: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a bundle's program where there are onnxruntime and numpy and no other package."""
+    for name in ("numpy", "onnxruntime"):
+        place = Path(importlib.import_module(name).__file__ or "").parent
+        for found in (place, place.with_name(f"{name}.libs")):
+            if found.exists() and not (packages / found.name).exists():
+                (packages / found.name).symlink_to(found)
+    code = "import runpy, sys; sys.path.append(sys.argv.pop(1)); del sys.argv[0]; "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-I", "-S", "-c", code, str(packages), "infer.py", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_a_bundle_is_downloaded_and_runs_by_itself(
+    house: House, validation: Any, zoo_member: Path, tmp_path: Path
+) -> None:
+    job = generate(house, scenario(limits={"size_mb": 0.4}))
+    model, bundle = job["result"]["artifacts"]
+    assert [(one["kind"], one["format"]) for one in (model, bundle)] == [("model", "onnx"), ("bundle", "zip")]
+    assert "bundling" in [phase["name"] for phase in job["phases"]]
+    assert job["result"]["measured"]["size_mb"] == model["bytes"] / 1e6 <= 0.4
+    read = house.client.get(job["links"]["model"]).json()
+    assert read["artifacts"] == [model, bundle]
+    response = house.client.get(read["links"]["bundle"])
+    assert response.headers["content-type"] == "application/zip"
+    assert response.headers["content-disposition"] == f'attachment; filename="{bundle["id"]}.zip"'
+    assert hashlib.sha256(response.content).hexdigest() == bundle["sha256"]
+    folder, packages = tmp_path / "unzipped", tmp_path / "packages"
+    packages.mkdir()
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        archive.extractall(folder)
+    assert hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest() == model["sha256"]
+    assert (folder / "labels.txt").read_text().splitlines() == CLASSES
+    told = house.client.get(f"/artifacts/{model['id']}/manifest").json()
+    assert json.loads((folder / "manifest.json").read_text()) == told
+    assert "Fashion-MNIST" in (folder / "MODEL_CARD.md").read_text()
+
+    tested = run_alone(folder, packages, "--selftest")
+    assert (tested.returncode, tested.stderr) == (0, ""), tested.stdout
+    images, labels = of_classes(validation, zoo_member, CLASSES)
+    Image.fromarray(images[0, 0]).save(folder / "image.png")
+    np.save(folder / "all.npy", images)
+    seen = run_alone(folder, packages, "image.png", "all.npy", "--json")
+    assert seen.returncode == 0, seen.stderr
+    first, *rest = (json.loads(line) for line in seen.stdout.splitlines())
+    assert first["scores"] == rest[0]["scores"]
+    right = [CLASSES.index(one["class"]) == label for one, label in zip(rest, labels, strict=True)]
+    assert np.mean(right) == pytest.approx(job["result"]["measured"]["accuracy"], abs=0.01)
+    assert run_alone(folder, packages, "--bench").stdout.startswith("p50 ")
+
+
+def test_every_point_of_a_front_is_met_as_foretold(house: House) -> None:
+    task = scenario(["Shirt", "Coat", "Bag"])["task"]
+    front = house.client.post("/models/pareto", json={"task": task}).json()
+    assert len(front["points"]) > 5
+    for point in front["points"]:
+        limits = {"latency_ms": point["predicted"]["latency_ms"]}
+        checked = house.client.post("/models/check", json={"task": task, "limits": limits}).json()
+        assert checked["feasible"], point
+        assert checked["predicted"]["accuracy"] >= point["predicted"]["accuracy"]
+    plot = house.client.post("/models/pareto", json={"task": task}, headers={"accept": "image/svg+xml"})
+    assert plot.text.endswith("</svg>\n")
+    middle = front["points"][len(front["points"]) // 2]
+    job = generate(house, {"task": task, "limits": middle["limits"]})
+    assert job["state"] == "succeeded", job["error"]
+    assert job["result"]["measured"]["accuracy"] == pytest.approx(middle["predicted"]["accuracy"], abs=0.05)
+
+
 def test_a_limit_that_cannot_be_met_fails_with_one_that_can(house: House) -> None:
     impossible = scenario(limits={"latency_ms": 0.001, "accuracy_min": 0.5})
     checked = house.client.post("/models/check", json=impossible).json()
@@ -161,7 +235,9 @@ def test_equal_scenarios_share_one_build(house: House) -> None:
     first = generate(house, wanted)
     again = generate(house, {**wanted, "name": "another name", "labels": {"site": "x"}})
     assert (first["reused_from"], again["reused_from"]) == (None, first["id"])
-    assert again["result"]["artifacts"][0]["sha256"] == first["result"]["artifacts"][0]["sha256"]
+    both = [[one["sha256"] for one in job["result"]["artifacts"]] for job in (first, again)]
+    assert both[0] == both[1]
+    assert len(both[0]) == 2
 
 
 def test_a_device_has_a_measured_profile(house: House) -> None:

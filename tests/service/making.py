@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assembler.artifact import Assembly, Basis, LimitCheck, Measured, Predicted, address
+from assembler.artifact import Assembly, Basis, Bundle, LimitCheck, Measured, Predicted, address
 from assembler.device import LatencyFit, MemoryFit, Profile, Quality, ShrunkFit, this_machine
 from assembler.phase import Phase
 from assembler.scenario import Scenario, parse_scenario
@@ -93,7 +93,9 @@ def make_profile(card: Card, scale: float = 1.0) -> Profile:
     )
 
 
-def make_assembly(content: bytes, latency_ms: float = 0.5) -> Assembly:
+def make_assembly(content: bytes, latency_ms: float = 0.5, *, bundled: bool = False) -> Assembly:
+    zipped = b"zip of " + content
+    artifact = address(zipped, format="zip", precision="fp32", kind="bundle")
     return Assembly(
         content=content,
         artifact=address(content, format="onnx", precision="fp32"),
@@ -105,6 +107,7 @@ def make_assembly(content: bytes, latency_ms: float = 0.5) -> Assembly:
         limits_check=(
             LimitCheck(limit="latency_ms", requested=1.5, value=latency_ms, basis=Basis.MEASURED, met=True),
         ),
+        bundle=Bundle(zipped, artifact, {"files": []}) if bundled else None,
     )
 
 
@@ -117,6 +120,11 @@ def build_quickly(wanted: Scenario) -> Iterator[Phase | Assembly]:
     yield Phase("assembling")
     yield Phase("compiling")
     yield make_assembly(digest_of(wanted).encode())
+
+
+def build_both(wanted: Scenario) -> Iterator[Phase | Assembly]:
+    """Yield an assembly of a model and its bundle."""
+    yield make_assembly(digest_of(wanted).encode(), bundled=True)
 
 
 @dataclass(frozen=True)

@@ -231,6 +231,7 @@ def test_the_description_of_the_interface_names_every_route_and_the_shape_of_err
         "/models",
         "/models/batch",
         "/models/check",
+        "/models/pareto",
         "/models/{model_id}",
         "/jobs",
         "/jobs/{job_id}",
@@ -250,6 +251,7 @@ def test_the_description_of_the_interface_names_every_route_and_the_shape_of_err
     }
     known = schema["components"]["schemas"]
     assert set(known["Scenario"]["required"]) == {"task", "limits"}
+    assert known["Survey"]["required"] == ["task"]
     assert set(known["Problem"]["required"]) == MEMBERS
     references = {
         part.split('"')[0] for part in str(schema).replace("'", '"').split("#/components/schemas/")[1:]

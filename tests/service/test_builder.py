@@ -1,9 +1,11 @@
 """The builder of the worker process, with a small supernet that is measured in a moment."""
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 from assembler.artifact import Assembly
 from assembler.device import LOCAL, profile_path, save_profile, this_machine
 from assembler.errors import ProfileUnsaved, ScenarioInvalid
+from assembler.phase import Phase
 from assembler.scenario import Scenario
 from service.builder import LocalBuilder, load_builder
 from service.catalog import Catalog
@@ -54,6 +57,10 @@ def test_a_model_is_made_out_of_the_supernet_that_knows_the_classes(zoo: Path, t
     assert len(phases) >= 3
     assert isinstance(last, Assembly)
     assert last.manifest["classes"] == ["bee", "ant"]
+    assert phases[-1] == Phase("bundling")
+    assert last.bundle is not None
+    with zipfile.ZipFile(io.BytesIO(last.bundle.content)) as archive:
+        assert archive.read("model.onnx") == last.content
     assert set(SCENARIO.task.classes) < set(CLASSES)
 
 

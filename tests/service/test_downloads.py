@@ -11,10 +11,26 @@ from service.house import House
 from service.store import TICK_S
 from service.worker import Worker
 from tests.servers import ON_BOTH_DATABASES
-from tests.service.making import BODY, ask
+from tests.service.making import BODY, Building, ask, build_both
 from tests.service.test_app import problem_of
 
 pytestmark = ON_BOTH_DATABASES
+
+
+def test_a_bundle_comes_as_a_zip(app: FastAPI, worker_with: Callable[..., Worker]) -> None:
+    posted = ask(app, "POST", "/models", json=BODY)
+    worker_with(Building(build_both)).work_once()
+    model, bundle = ask(app, "GET", posted.headers["location"]).json()["result"]["artifacts"]
+    assert (model["kind"], bundle["kind"], bundle["format"]) == ("model", "bundle", "zip")
+    for method in ("GET", "HEAD"):
+        response = ask(app, method, f"/artifacts/{bundle['id']}")
+        assert response.headers["content-type"] == "application/zip"
+        assert response.headers["content-disposition"] == f'attachment; filename="{bundle["id"]}.zip"'
+        assert response.headers["etag"] == f'"{bundle["sha256"]}"'
+        assert response.headers["content-length"] == str(bundle["bytes"])
+    part = ask(app, "GET", f"/artifacts/{bundle['id']}", headers={"range": "bytes=0-2"})
+    assert (part.status_code, part.content, part.headers["content-type"]) == (206, b"zip", "application/zip")
+    assert ask(app, "GET", f"/artifacts/{bundle['id']}/manifest").json() == {"files": []}
 
 
 @pytest.fixture

@@ -51,6 +51,22 @@ def test_a_published_model_is_read_with_its_figures_and_its_file(engine: Engine)
     assert file.manifest == {"classes": ["bag", "coat"]}
 
 
+def test_a_model_and_its_bundle_are_published_together_and_found_again_in_order(engine: Engine) -> None:
+    job, hold = claimed(engine)
+    ending = Ending(outcome_of(make_assembly(b"onnx", bundled=True)), "sha256:d", [])
+    with writing(engine) as connection:
+        assert publish(connection, job, hold, ending, now=3.0)
+    with reading(engine) as connection:
+        files = list_artifacts(connection, job.model_id)
+        twin = find_twin(connection, "sha256:d")
+        model = get_model(connection, job.model_id)
+    assert model is not None
+    assert twin is not None
+    assert [file.artifact.kind for file in files] == ["model", "bundle"]
+    assert [one["id"] for one in model.result["artifacts"]] == [file.id for file in files]
+    assert twin[1] == ending.outcome
+
+
 def test_a_worker_that_lost_its_job_publishes_nothing(engine: Engine) -> None:
     job, hold = claimed(engine)
     with writing(engine) as connection:

@@ -17,7 +17,7 @@ from service.app import create_app
 from service.house import House
 from service.worker import Worker
 from tests.servers import ON_BOTH_DATABASES
-from tests.service.making import BODY, Building, ask, body, make_assembly
+from tests.service.making import BODY, Building, ask, body, build_both, make_assembly
 
 pytestmark = ON_BOTH_DATABASES
 
@@ -60,6 +60,18 @@ def test_a_job_leads_to_its_model_and_file(app: FastAPI, worker_with: Make) -> N
     assert model["limits_check"] == job["result"]["limits_check"]
     assert model["scenario_digest"] == job["scenario_digest"]
     assert ask(app, "GET", "/models").json()["models"] == [model]
+
+
+def test_a_model_leads_to_its_file_and_its_bundle(app: FastAPI, worker_with: Make) -> None:
+    for building, kinds in ((Building(build_both), ["model", "bundle"]), (Building(), ["model"])):
+        posted = submit(app, limits={"latency_ms": 1 + len(kinds)}).json()
+        worker_with(building).work_once()
+        model = ask(app, "GET", posted["links"]["model"]).json()
+        files = {one["kind"]: f"/artifacts/{one['id']}" for one in model["artifacts"]}
+        assert list(files) == kinds
+        assert model["links"]["artifact"] == files["model"]
+        assert model["links"]["manifest"] == f"{files['model']}/manifest"
+        assert model["links"].get("bundle") == files.get("bundle")
 
 
 def test_a_job_that_is_done_has_no_retry_after(app: FastAPI, worker_with: Make) -> None:

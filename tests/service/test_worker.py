@@ -1,6 +1,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from service.models import list_artifacts
 from service.queue import sweep
 from service.worker import Builder, Worker
 from tests.servers import ON_BOTH_DATABASES
-from tests.service.making import Building, digest_of, make_assembly, scenario
+from tests.service.making import Building, build_both, digest_of, make_assembly, scenario
 
 pytestmark = ON_BOTH_DATABASES
 
@@ -273,6 +274,55 @@ def test_what_a_worker_made_after_it_lost_the_job_does_not_count(house: House, w
     with reading(house.engine) as connection:
         (file,) = list_artifacts(connection, job.model_id)
     assert house.store.get(file.artifact.sha256) != b"too late"
+
+
+def test_a_job_that_is_reused_publishes_model_and_bundle_without_building(
+    house: House, worker_with: Make
+) -> None:
+    built, asked, waiting = [], [add(house), add(house)], add(house)
+
+    def build(wanted: Scenario) -> Iterator[Phase | Assembly]:
+        built.append(wanted)
+        yield from build_both(wanted)
+
+    worker = worker_with(Building(build))
+    while worker.work_once():
+        pass
+    asked.append(add(house))
+    assert worker.work_once()
+    assert len(built) == 1
+    with reading(house.engine) as connection:
+        files = [list_artifacts(connection, job.model_id) for job in (*asked, waiting)]
+    digests = {tuple((file.artifact.kind, file.artifact.sha256) for file in found) for found in files}
+    assert len(digests) == 1
+    ((model, bundle),) = digests
+    assert (model[0], bundle[0]) == ("model", "bundle")
+    assert house.store.holds(model[1])
+    assert house.store.holds(bundle[1])
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_file_that_is_lost_is_built_again(house: House, worker_with: Make, lost: int) -> None:
+    worker, job = worker_with(Building(build_both)), add(house)
+    assert worker.work_once()
+    with reading(house.engine) as connection:
+        digest = list_artifacts(connection, job.model_id)[lost].artifact.sha256
+    (house.store.folder / digest[:2] / digest).unlink()
+    again = add(house)
+    assert worker.work_once()
+    assert read(house, again).reused_from is None
+    assert house.store.holds(digest)
+
+
+def test_a_bundle_whose_digest_is_wrong_is_not_delivered(house: House, worker_with: Make) -> None:
+    def build(_: Scenario) -> Iterator[Phase | Assembly]:
+        right = make_assembly(b"right", bundled=True)
+        assert right.bundle is not None
+        yield replace(right, bundle=replace(right.bundle, content=b"wrong"))
+
+    job = add(house)
+    worker_with(Building(build)).work_once()
+    assert read(house, job).state is State.FAILED
 
 
 def test_an_assembly_whose_digest_is_wrong_is_not_delivered(house: House, worker_with: Make) -> None:

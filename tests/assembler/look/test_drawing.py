@@ -1,16 +1,14 @@
 """What is drawn stands where its figure says."""
 
-import base64
-import io
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from assembler.look.drawing import LEVELS, Point, curve, level, picture, shorten, ticks
+from assembler.look.drawing import LEVELS, Point, curve, level, log_ticks, shorten, ticks
 from assembler.look.facts import Look
 from tests.assembler.look.seen import READABLE, of_many, parsed
 
@@ -44,6 +42,16 @@ def test_ticks_enclose_what_is_drawn_at_equal_steps(one: float, other: float) ->
     np.testing.assert_allclose(np.diff(found), found[1] - found[0], rtol=1e-6)
 
 
+@given(st.floats(1e-4, 1e4), st.floats(1e-4, 1e4))
+def test_logarithmic_ticks_enclose_what_is_drawn_in_steps_of_about_two(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    found = log_ticks(low, high)
+    assert found[0] <= low
+    assert found[-1] >= high
+    assert len(found) >= 2
+    assert all(1.9 < after / before < 2.6 for before, after in pairwise(found))
+
+
 @given(st.floats(0, 1), st.floats(0, 1), st.booleans())
 def test_a_larger_share_is_never_paler(one: float, other: float, right: bool) -> None:
     less, more = (int(level(share, right=right)[1:]) for share in sorted((one, other)))
@@ -62,14 +70,6 @@ def test_a_curve_of_one_point_is_drawn_inside_its_picture() -> None:
     _, _, width, height = map(float, drawn.attrib["viewBox"].split())
     assert 0 < float(circle.attrib["cx"]) < width
     assert 0 < float(circle.attrib["cy"]) < height
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3])
-def test_a_picture_holds_the_pixels_of_its_image(channels: int) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (channels, 5, 7), np.uint8)
-    png = base64.b64decode(picture(image).removeprefix("data:image/png;base64,"))
-    expected = image.transpose(1, 2, 0) if channels == 3 else image[0]
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), expected)
 
 
 def test_only_a_long_name_is_shortened() -> None:
