@@ -14,11 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.db import is_embedded, open_engine, writing
 from service.deliveries import Deliveries
+from service.heart import Heart
 from service.ids import new_id
 from service.migrations import bring_up_to_date
 from service.profiles import share_profiles
-from service.pulse import Pulse
-from service.queue import add_worker, remove_dead_workers, remove_worker
+from service.queue import add_worker, beat, remove_dead_workers, remove_worker
 from service.scratch import use_scratch
 from service.settings import Settings
 from service.store import open_store
@@ -51,8 +51,8 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
     store.clear()
     worker = worker_id or new_id("wrk")
     _register(engine, worker, supervised=worker_id is not None)
-    pulse = Pulse(engine, settings, worker)
-    pulse.start()
+    heart = Heart(settings, worker)
+    heart.start()
     ending = (signal.SIGTERM,) if worker_id else (signal.SIGINT, signal.SIGTERM)
     try:
         for number in ending:
@@ -61,11 +61,12 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         if not is_embedded(engine):
             with writing(engine) as connection:
                 share_profiles(connection, settings.data_dir, now=time.time())
-        labour = Worker(settings, engine, store, builder, pulse, worker)
+        labour = Worker(settings, engine, store, builder, heart, worker)
         for number in ending:
             signal.signal(number, lambda *_: labour.stop())
-        pulse.ready = True
-        pulse.beat(time.time())
+        with writing(engine, durable=False) as connection:
+            beat(connection, worker, ready=True, now=time.time())
+        heart.be_ready()
         deliveries = None if settings.redis_url is None else Deliveries(settings.redis_url, worker)
         if deliveries is not None:
             deliveries.start()
@@ -75,7 +76,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
             if deliveries is not None:
                 deliveries.stop()
     finally:
-        pulse.stop()
+        heart.stop()
         try:
             with writing(engine) as connection:
                 remove_worker(connection, worker, crashed=False, now=time.time())

@@ -1,21 +1,24 @@
-"""The pulse of a worker: a thread that keeps its lease alive and ends it when it hangs."""
+"""The pulse of a worker: keeps its lease alive while it lives, and ends it when it hangs.
+
+It beats in a process of its own (``service.heart``): native code may hold a worker's interpreter for long.
+"""
 
 import logging
 import math
-import os
 import threading
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.db import reading, writing
 from service.errors import problem
-from service.jobs import Hold, Job, State, move
+from service.jobs import Hold, State, move
 from service.queue import beat, confirm_cancel, needs_sweep, renew, sweep
 from service.settings import Settings
 
-EXIT_STUCK = 70
 # A phase that is over its time ends at its next step; this is what it gets for coming to one.
 GRACE_S = 5.0
 # Likewise for a job that is to be cancelled.
@@ -24,23 +27,52 @@ CANCEL_GRACE_S = 7.0
 log = logging.getLogger(__name__)
 
 
+class Keeper(Protocol):
+    """Keeps the lease of the job that a worker works on."""
+
+    def begin(self, hold: Hold, request_id: str, ends_at: float) -> None:
+        """Keep the lease of a job from now on; it must end at a time, s."""
+
+    def end(self) -> None:
+        """Keep no lease from now on."""
+
+
 class Pulse(threading.Thread):
     """Beats until it is stopped: renews the lease, sweeps the queue, ends a job that is stuck."""
 
-    def __init__(self, engine: Engine, settings: Settings, worker: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        worker: str,
+        *,
+        runs: Callable[[], bool] = lambda: True,
+        kill: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare to beat.
+
+        Args:
+            engine: the database.
+            settings: of the worker's process.
+            worker: its id.
+            runs: whether the worker's process is running now; while it is frozen there is no beat.
+            kill: ends the worker's process.
+        """
         super().__init__(name="pulse", daemon=True)
         self._engine = engine
         self._settings = settings
         self._worker = worker
+        self._runs = runs
+        self._kill = kill
         self._stopped = threading.Event()
-        self._current: tuple[Job, Hold, float] | None = None
+        self._current: tuple[Hold, str, float] | None = None
         self._cancelled_at = math.inf
         self.ready = False
 
-    def begin(self, job: Job, hold: Hold, ends_at: float) -> None:
+    def begin(self, hold: Hold, request_id: str, ends_at: float) -> None:
         """Keep this job's lease from now on; it must end at a time, s."""
         self._cancelled_at = math.inf
-        self._current = (job, hold, ends_at)
+        self._current = (hold, request_id, ends_at)
 
     def end(self) -> None:
         """Keep no lease from now on."""
@@ -56,16 +88,18 @@ class Pulse(threading.Thread):
         while not self._stopped.wait(self._settings.beat_s):
             try:
                 self.beat(time.time())
-            except SQLAlchemyError:
-                log.exception("the database did not take the heartbeat")
+            except SQLAlchemyError as error:
+                log.error("the database did not take the heartbeat: %s", type(error).__name__)
 
     def beat(self, now: float) -> None:
         """Beat once."""
         current = self._current
+        if not self._runs():
+            return
         with writing(self._engine, durable=False) as connection:
             beat(connection, self._worker, ready=self.ready, now=now)
             if current is not None:
-                state = renew(connection, current[1], lease_s=self._settings.lease_s, now=now)
+                state = renew(connection, current[0], lease_s=self._settings.lease_s, now=now)
                 if state is State.CANCELLING:
                     self._cancelled_at = min(self._cancelled_at, now)
         with reading(self._engine) as connection:
@@ -74,19 +108,23 @@ class Pulse(threading.Thread):
             with writing(self._engine) as connection:
                 sweep(connection, now=now)
         if current is not None and now > min(current[2] + GRACE_S, self._cancelled_at + CANCEL_GRACE_S):
-            self._give_up(current[0], current[1], now)
+            self._give_up(current, now)
 
-    def _give_up(self, job: Job, hold: Hold, now: float) -> None:
-        """End a job that does not come to its next step, and this process with it."""
+    def _give_up(self, current: tuple[Hold, str, float], now: float) -> None:
+        """End a job that does not come to its next step, and its worker with it."""
+        if current != self._current:
+            # It came to its end at the last moment.
+            return
+        hold, request_id, _ = current
         with writing(self._engine) as connection:
             if not confirm_cancel(connection, hold, now=now):
-                error = timeout_problem(job)
-                move(connection, job.id, State.FAILED, now=now, hold=hold, error=error)
-        log.error("job %s is stuck; the worker ends so that another can start", job.id)
-        os._exit(EXIT_STUCK)
+                error = timeout_problem(hold.job_id, request_id)
+                move(connection, hold.job_id, State.FAILED, now=now, hold=hold, error=error)
+        log.error("job %s is stuck; the worker is ended so that another can start", hold.job_id)
+        self._kill()
 
 
-def timeout_problem(job: Job) -> dict[str, object]:
+def timeout_problem(job_id: str, request_id: str) -> dict[str, object]:
     """Return the problem of a job that ran too long."""
     detail = "the job did not end within its deadline or the time that jobs are given"
-    return problem("timeout", detail, instance=f"/jobs/{job.id}", request_id=job.request_id)
+    return problem("timeout", detail, instance=f"/jobs/{job_id}", request_id=request_id)

@@ -20,7 +20,7 @@ from service.errors import Refused, job_problem
 from service.jobs import Hold, Job, State, move
 from service.models import Ending, Outcome, find_twin, outcome_of, publish
 from service.progress import Progress
-from service.pulse import Pulse
+from service.pulse import Keeper
 from service.queue import (
     claim_next,
     claim_twin,
@@ -77,14 +77,14 @@ class Worker:
         engine: Engine,
         store: Store,
         builder: Builder,
-        pulse: Pulse,
+        keeper: Keeper,
         worker: str,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._store = store
         self._builder = builder
-        self._pulse = pulse
+        self._keeper = keeper
         self._id = worker
         self._stop = threading.Event()
         self._told_at = 0.0
@@ -152,11 +152,11 @@ class Worker:
             return False
         job, hold = taken
         ends_at = min(job.deadline_at or float("inf"), time.time() + self._settings.job_timeout_s)
-        self._pulse.begin(job, hold, ends_at)
+        self._keeper.begin(hold, job.request_id, ends_at)
         try:
             self._work(job, hold, ends_at)
         finally:
-            self._pulse.end()
+            self._keeper.end()
         return True
 
     def _work(self, job: Job, hold: Hold, ends_at: float) -> None:
