@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assembler.errors import AssemblerError
 from assembler.scenario import Scenario, Survey
 from service import batches, downloads, events, health, offers, routes, survey
-from service.db import is_embedded
+from service.db import is_embedded, now_in
 from service.errors import CODES, Refused, problem, refusal
 from service.house import House
 from service.idempotency import forget_repeats, has_old_repeats
@@ -167,9 +167,8 @@ async def _forget(house: House) -> None:
 
 
 async def _sweep(house: House) -> None:
-    now = time.time()
-    if await house.database.read(needs_sweep, now=now):
-        await house.database.write(sweep, now=now)
+    if await house.database.read(lambda connection: needs_sweep(connection, now=now_in(connection))):
+        await house.database.write(lambda connection: sweep(connection, now=now_in(connection)))
 
 
 def _on_http_exception(request: Request, error: Exception) -> Response:

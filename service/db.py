@@ -8,6 +8,7 @@ must not happen twice is a conditional UPDATE, or is done by one at a time (``on
 import functools
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,6 +152,13 @@ def one_at_a_time(connection: Connection, name: str) -> None:
     if connection.dialect.name == "postgresql":
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
         connection.execute(select(func.pg_advisory_xact_lock(number)))
+
+
+def now_in(connection: Connection) -> float:
+    """Return the time that all who use this database agree on, s since 1970 UTC: a server's own clock."""
+    if connection.dialect.name != "postgresql":
+        return time.time()
+    return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
 
 def _do(

@@ -61,7 +61,7 @@ class Heart:
         self._tell(ready=True)
 
     def begin(self, hold: Hold, request_id: str, ends_at: float) -> None:
-        """Keep the lease of a job from now on; it must end at a time, s."""
+        """Keep the lease of a job from now on; it must end at an instant of the monotonic clock, s."""
         self._tell(job={"hold": asdict(hold), "request_id": request_id, "ends_at": ends_at})
 
     def end(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.db import is_embedded, open_engine, writing
+from service.db import is_embedded, now_in, open_engine, writing
 from service.deliveries import Deliveries
 from service.heart import Heart
 from service.ids import new_id
@@ -65,7 +65,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         for number in ending:
             signal.signal(number, lambda *_: labour.stop())
         with writing(engine, durable=False) as connection:
-            beat(connection, worker, ready=True, now=time.time())
+            beat(connection, worker, ready=True, now=now_in(connection))
         heart.be_ready()
         deliveries = None if settings.redis_url is None else Deliveries(settings.redis_url, worker)
         if deliveries is not None:

@@ -13,7 +13,7 @@ from typing import Protocol
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.db import reading, writing
+from service.db import now_in, reading, writing
 from service.errors import problem
 from service.jobs import Hold, State, move
 from service.queue import beat, confirm_cancel, needs_sweep, renew, sweep
@@ -31,7 +31,7 @@ class Keeper(Protocol):
     """Keeps the lease of the job that a worker works on."""
 
     def begin(self, hold: Hold, request_id: str, ends_at: float) -> None:
-        """Keep the lease of a job from now on; it must end at a time, s."""
+        """Keep the lease of a job from now on; it must end at an instant of the machine's monotonic clock, s."""
 
     def end(self) -> None:
         """Keep no lease from now on."""
@@ -48,6 +48,7 @@ class Pulse(threading.Thread):
         *,
         runs: Callable[[], bool] = lambda: True,
         kill: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare to beat.
 
@@ -57,6 +58,7 @@ class Pulse(threading.Thread):
             worker: its id.
             runs: whether the worker's process is running now; while it is frozen there is no beat.
             kill: ends the worker's process.
+            clock: tells how time goes on, s, whoever sets the machine's time.
         """
         super().__init__(name="pulse", daemon=True)
         self._engine = engine
@@ -64,13 +66,14 @@ class Pulse(threading.Thread):
         self._worker = worker
         self._runs = runs
         self._kill = kill
+        self._clock = clock
         self._stopped = threading.Event()
         self._current: tuple[Hold, str, float] | None = None
         self._cancelled_at = math.inf
         self.ready = False
 
     def begin(self, hold: Hold, request_id: str, ends_at: float) -> None:
-        """Keep this job's lease from now on; it must end at a time, s."""
+        """Keep this job's lease from now on; it must end at an instant of the clock, s."""
         self._cancelled_at = math.inf
         self._current = (hold, request_id, ends_at)
 
@@ -87,28 +90,30 @@ class Pulse(threading.Thread):
         """Beat at every interval."""
         while not self._stopped.wait(self._settings.beat_s):
             try:
-                self.beat(time.time())
+                self.beat()
             except SQLAlchemyError as error:
                 log.error("the database did not take the heartbeat: %s", type(error).__name__)
 
-    def beat(self, now: float) -> None:
-        """Beat once."""
+    def beat(self, now: float | None = None) -> None:
+        """Beat once, at a time of the database's clock, s; None is now."""
         current = self._current
         if not self._runs():
             return
         with writing(self._engine, durable=False) as connection:
-            beat(connection, self._worker, ready=self.ready, now=now)
+            agreed = now_in(connection) if now is None else now
+            beat(connection, self._worker, ready=self.ready, now=agreed)
             if current is not None:
-                state = renew(connection, current[0], lease_s=self._settings.lease_s, now=now)
-                if state is State.CANCELLING:
-                    self._cancelled_at = min(self._cancelled_at, now)
+                state = renew(connection, current[0], lease_s=self._settings.lease_s, now=agreed)
         with reading(self._engine) as connection:
-            overdue = needs_sweep(connection, now=now)
+            overdue = needs_sweep(connection, now=agreed)
         if overdue:
             with writing(self._engine) as connection:
-                sweep(connection, now=now)
-        if current is not None and now > min(current[2] + GRACE_S, self._cancelled_at + CANCEL_GRACE_S):
-            self._give_up(current, now)
+                sweep(connection, now=agreed)
+        instant = self._clock()
+        if current is not None and state is State.CANCELLING:
+            self._cancelled_at = min(self._cancelled_at, instant)
+        if current is not None and instant > min(current[2] + GRACE_S, self._cancelled_at + CANCEL_GRACE_S):
+            self._give_up(current, agreed)
 
     def _give_up(self, current: tuple[Hold, str, float], now: float) -> None:
         """End a job that does not come to its next step, and its worker with it."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from assembler.artifact import Assembly
 from assembler.phase import Phase, PhaseProgress
 from assembler.scenario import Scenario
-from service.db import is_embedded, writing
+from service.db import is_embedded, now_in, writing
 from service.deliveries import Deliveries
 from service.errors import Refused, job_problem
 from service.jobs import Hold, Job, State, move
@@ -145,13 +146,13 @@ class Worker:
         """Take the next job, or a certain one, to its end if it may run; say whether there was one."""
         taken = self._note(
             lambda connection: claim_next(
-                connection, self._id, lease_s=self._settings.lease_s, now=time.time(), job_id=job_id
+                connection, self._id, lease_s=self._settings.lease_s, now=now_in(connection), job_id=job_id
             )
         )
         if taken is None:
             return False
         job, hold = taken
-        ends_at = min(job.deadline_at or float("inf"), time.time() + self._settings.job_timeout_s)
+        ends_at = time.monotonic() + min(self._settings.job_timeout_s, _left_s(job))
         self._keeper.begin(hold, job.request_id, ends_at)
         try:
             self._work(job, hold, ends_at)
@@ -193,7 +194,7 @@ class Worker:
 
         def end(connection: Connection) -> bool:
             for _ in range(TWINS_AT_ONCE):
-                now = time.time()
+                now = now_in(connection)
                 taken = claim_twin(connection, self._id, digest, lease_s=self._settings.lease_s, now=now)
                 if taken is None:
                     return False
@@ -222,12 +223,12 @@ class Worker:
 
     def _put(self, content: bytes, ends_at: float) -> str:
         """Store a content; when a shared store is away, again until it is back."""
-        until = min(ends_at, time.time() + AWAY_S)
+        until = min(ends_at, time.monotonic() + AWAY_S)
         while True:
             try:
                 return self._store.put(content)
             except StoreAway as error:
-                if self._stop.is_set() or time.time() > until:
+                if self._stop.is_set() or time.monotonic() > until:
                     raise
                 log.warning("%s; it is asked again", error)
                 time.sleep(AGAIN_S)
@@ -235,7 +236,7 @@ class Worker:
     def _begin_phase(self, name: str, hold: Hold, ends_at: float, progress: Progress) -> None:
         self._check_time(ends_at)
         progress.begin(name)
-        self._told_at = now = time.time()
+        self._told_at, now = time.monotonic(), time.time()
         phases, share = progress.phases, progress.share
         _demand(self._note(lambda connection: note_phases(connection, hold, phases, share, now=now)))
 
@@ -243,16 +244,14 @@ class Worker:
         """Tell how far a phase has come, once a beat."""
         self._check_time(ends_at)
         progress.go_on(share)
-        now = time.time()
-        if now - self._told_at >= self._settings.beat_s:
-            self._told_at = now
-            along = progress.share
+        if time.monotonic() - self._told_at >= self._settings.beat_s:
+            self._told_at, now, along = time.monotonic(), time.time(), progress.share
             _demand(self._note(lambda connection: note_progress(connection, hold, along, now=now)))
 
     def _check_time(self, ends_at: float) -> None:
         if self._stop.is_set():
             raise Interrupted
-        if time.time() > ends_at:
+        if time.monotonic() > ends_at:
             detail = "the job did not end within its deadline or the time that jobs are given"
             raise Refused("timeout", detail)
 
@@ -302,6 +301,11 @@ class Worker:
                     raise
                 log.warning("the database cannot be reached and is asked again: %s", type(error).__name__)
                 time.sleep(AGAIN_S)
+
+
+def _left_s(job: Job) -> float:
+    """Return how long a job may run from its start until its deadline, s."""
+    return math.inf if job.deadline_at is None else job.deadline_at - (job.started_at or 0.0)
 
 
 def _demand(held: bool) -> None:

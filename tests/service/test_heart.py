@@ -37,7 +37,7 @@ time.sleep(1.5)
 engine = open_engine(settings.database)
 with writing(engine) as connection:
     job, hold = claim_next(connection, "w", lease_s=1.5, now=time.time())
-heart.begin(hold, "req_1", time.time() + float(sys.argv[3]))
+heart.begin(hold, "req_1", time.monotonic() + float(sys.argv[3]))
 print("begun", flush=True)
 exec(sys.argv[4])
 heart.stop()
@@ -136,7 +136,7 @@ def test_a_heart_that_was_killed_is_started_again_with_the_next_job(
     job = add(engine)
     then = (
         "import os\nheart._process.kill()\nheart._process.wait()\n"
-        "heart.begin(hold, 'req_1', time.time() + 100)\ntime.sleep(60)"
+        "heart.begin(hold, 'req_1', time.monotonic() + 100)\ntime.sleep(60)"
     )
     with holding(settings, 100, then):
         time.sleep(2.0)

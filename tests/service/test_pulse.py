@@ -33,7 +33,7 @@ def test_while_it_beats_the_lease_grows_and_the_worker_is_ready(engine: Engine, 
     assert taken is not None
     pulse = Pulse(engine, settings, "w")
     pulse.ready = True
-    pulse.begin(taken[1], "req_1", ends_at=time.time() + 100)
+    pulse.begin(taken[1], "req_1", ends_at=time.monotonic() + 100)
     pulse.start()
     time.sleep(0.5)
     pulse.stop()
@@ -85,12 +85,15 @@ def claimed(engine: Engine, now: float) -> Hold:
 def test_a_job_that_hangs_is_ended_and_its_worker_with_it(engine: Engine, settings: Settings) -> None:
     job, killed = add(engine), []
     hold = claimed(engine, now := time.time())
-    pulse = Pulse(engine, settings, "w", kill=lambda: killed.append(1))
-    pulse.begin(hold, "req_1", now + 10)
-    pulse.beat(now + 14)
+    instant = 0.0
+    pulse = Pulse(engine, settings, "w", kill=lambda: killed.append(1), clock=lambda: instant)
+    pulse.begin(hold, "req_1", 10.0)
+    instant = 14.0
+    pulse.beat(now)
     assert read(engine, job).state is State.RUNNING
     assert not killed
-    pulse.beat(now + 16)
+    instant = 16.0
+    pulse.beat(now)
     ended = read(engine, job)
     assert ended.state is State.FAILED
     assert ended.error is not None
@@ -103,13 +106,15 @@ def test_a_job_that_hangs_while_it_is_cancelled_is_cancelled_all_the_same(
 ) -> None:
     job, killed = add(engine), []
     hold = claimed(engine, now := time.time())
-    pulse = Pulse(engine, settings, "w", kill=lambda: killed.append(1))
-    pulse.begin(hold, "req_1", now + 100)
+    instant = 0.0
+    pulse = Pulse(engine, settings, "w", kill=lambda: killed.append(1), clock=lambda: instant)
+    pulse.begin(hold, "req_1", 100.0)
     with writing(engine) as connection:
         assert cancel(connection, job.id, now=now)
-    pulse.beat(now + 1)
+    pulse.beat(now)
     assert read(engine, job).state is State.CANCELLING
-    pulse.beat(now + 9)
+    instant = 8.0
+    pulse.beat(now)
     ended = read(engine, job)
     assert (ended.state, ended.error) == (State.CANCELLED, None)
     assert killed
@@ -119,7 +124,7 @@ def test_the_lease_of_a_worker_that_is_frozen_runs_out(engine: Engine, settings:
     job = add(engine)
     hold = claimed(engine, now := time.time())
     pulse = Pulse(engine, settings, "w", runs=lambda: False)
-    pulse.begin(hold, "req_1", now + 100)
+    pulse.begin(hold, "req_1", time.monotonic() + 100)
     pulse.beat(now + 9)
     Pulse(engine, settings, "other").beat(now + 11)
     assert read(engine, job).state is State.QUEUED
