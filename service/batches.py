@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from assembler.errors import FieldProblem, MalformedJson, ScenarioInvalid
 from assembler.scenario import MAX_PROBLEMS, NOT_IN_DIGEST, Scenario, scenario_of
 from assembler.strict import parse_json
+from service.db import now_in
 from service.errors import Refused
 from service.house import House
 from service.http import demand_json, idempotency_key, media_type, read_body
@@ -95,7 +96,7 @@ async def _submit(
 def _add(
     connection: Connection, wanted: Sequence[Wanted], repeat: Repeat | None, request_id: str, queue_limit: int
 ) -> tuple[str, list[str], bool]:
-    now = time.time()
+    now = now_in(connection)
     if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
         return known.content or "", [], True
     demand_room(connection, len(wanted), queue_limit)

@@ -75,6 +75,7 @@ class Announcer:
         """Tell until cancelled."""
         if self._url is None:
             return
+        away = False
         while True:
             try:
                 async with _docket(self._url) as docket:
@@ -82,10 +83,11 @@ class Announcer:
                         job_id = await self._waiting.get()
                         async with asyncio.timeout(TIMEOUT_S):
                             await docket.add(work, key=job_id)(job_id)
+                        away = False
             except AWAY as error:
-                log.warning(
-                    "Redis cannot be reached (%s); workers find their jobs later", type(error).__name__
-                )
+                if not away:
+                    log.warning("Redis cannot be reached (%s); workers find their jobs later", _name(error))
+                away = True
                 await asyncio.sleep(AGAIN_S)
 
 
@@ -126,6 +128,7 @@ class Deliveries(threading.Thread):
         await asyncio.gather(taking, return_exceptions=True)
 
     async def _take_all(self) -> None:
+        away = False
         while True:
             try:
                 async with (
@@ -139,15 +142,22 @@ class Deliveries(threading.Thread):
                         schedule_automatic_tasks=False,
                     ) as worker,
                 ):
+                    away = False
                     await worker.run_forever()
             except AWAY as error:
-                log.warning("Redis cannot be reached (%s); it is tried again", type(error).__name__)
+                if not away:
+                    log.warning("Redis cannot be reached (%s); it is tried again", _name(error))
+                away = True
             await asyncio.sleep(AGAIN_S)
 
     async def _hand_over(self, job_id: str) -> None:
         loop, done = asyncio.get_running_loop(), asyncio.Event()
         self._inbox.put(Delivery(job_id, lambda: _call(loop, done.set)))
         await done.wait()
+
+
+def _name(error: BaseException) -> str:
+    return type(error).__name__
 
 
 def _call(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from service.deliveries import Deliveries
 from service.heart import Heart
 from service.ids import new_id
 from service.migrations import bring_up_to_date
+from service.processes import process_space
 from service.profiles import share_profiles
 from service.queue import add_worker, beat, remove_dead_workers, remove_worker
 from service.scratch import use_scratch
@@ -87,7 +87,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
 
 
 def _register(engine: Engine, worker: str, *, supervised: bool) -> None:
-    host, now = socket.gethostname(), time.time()
+    host, now = process_space(), time.time()
     with writing(engine) as connection:
         if not supervised:
             # Nobody else here takes back what a worker held that crashed and was started again.

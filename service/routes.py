@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from assembler.artifact import Estimate
 from assembler.scenario import MAX_LABELS, Scenario, parse_scenario
+from service.db import now_in
 from service.errors import Refused
 from service.house import House
 from service.http import (
@@ -221,7 +222,7 @@ def _add(
     request_id: str,
     queue_limit: int,
 ) -> Answered:
-    now = time.time()
+    now = now_in(connection)
     if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
         return known
     demand_room(connection, 1, queue_limit)
@@ -233,7 +234,7 @@ def _add(
 
 def _cancel(connection: Connection, job_id: str) -> bool:
     """Ask for a job's end; say whether that was news."""
-    if cancel(connection, job_id, now=time.time()):
+    if cancel(connection, job_id, now=now_in(connection)):
         return True
     job = get_job(connection, job_id)
     if job is None:

@@ -16,6 +16,7 @@ from service.errors import SettingInvalid
 from service.house import House, open_house
 from service.migrations import bring_up_to_date
 from service.outcome import EXIT_UNUSABLE
+from service.processes import process_space
 from service.protocol import ProblemProtocol
 from service.queue import remove_dead_workers
 from service.settings import Settings, check_host
@@ -45,7 +46,7 @@ def serve(settings: Settings, host: str, port: int, worker_command: Sequence[str
     bring_up_to_date(house.engine)
     with writing(house.engine) as connection:
         # They were killed with everything else: that is not the fault of their jobs.
-        remove_dead_workers(connection, host=socket.gethostname(), crashed=False, now=time.time())
+        remove_dead_workers(connection, host=process_space(), crashed=False, now=time.time())
     server = Server(house)
     supervisor = None
     if worker_command is not None:

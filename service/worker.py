@@ -174,7 +174,7 @@ class Worker:
             if not self._cancelled(hold):
                 log.warning("job %s is held by another worker now", job.id)
         except Interrupted:
-            if not self._write(lambda connection: release(connection, hold, now=time.time())):
+            if not self._write(lambda connection: release(connection, hold, now=now_in(connection))):
                 self._cancelled(hold)
         except Exception as error:
             self._fail(job, hold, error, progress)
@@ -236,17 +236,23 @@ class Worker:
     def _begin_phase(self, name: str, hold: Hold, ends_at: float, progress: Progress) -> None:
         self._check_time(ends_at)
         progress.begin(name)
-        self._told_at, now = time.monotonic(), time.time()
+        self._told_at = time.monotonic()
         phases, share = progress.phases, progress.share
-        _demand(self._note(lambda connection: note_phases(connection, hold, phases, share, now=now)))
+        _demand(
+            self._note(
+                lambda connection: note_phases(connection, hold, phases, share, now=now_in(connection))
+            )
+        )
 
     def _go_on(self, share: float, hold: Hold, ends_at: float, progress: Progress) -> None:
         """Tell how far a phase has come, once a beat."""
         self._check_time(ends_at)
         progress.go_on(share)
         if time.monotonic() - self._told_at >= self._settings.beat_s:
-            self._told_at, now, along = time.monotonic(), time.time(), progress.share
-            _demand(self._note(lambda connection: note_progress(connection, hold, along, now=now)))
+            self._told_at, along = time.monotonic(), progress.share
+            _demand(
+                self._note(lambda connection: note_progress(connection, hold, along, now=now_in(connection)))
+            )
 
     def _check_time(self, ends_at: float) -> None:
         if self._stop.is_set():
@@ -266,7 +272,9 @@ class Worker:
     ) -> None:
         progress.end()
         ending = Ending(outcome, digest, progress.phases, reused_from)
-        _demand(self._write(lambda connection: publish(connection, job, hold, ending, now=time.time())))
+        _demand(
+            self._write(lambda connection: publish(connection, job, hold, ending, now=now_in(connection)))
+        )
 
     def _fail(self, job: Job, hold: Hold, error: Exception, progress: Progress) -> None:
         progress.end(succeeded=False)
@@ -274,12 +282,14 @@ class Worker:
         if found["fault"] == "service":
             log.error("job %s failed: %s", job.id, error, exc_info=not isinstance(error, Refused))
         end: dict[str, Any] = {"hold": hold, "error": found, "phases": progress.phases}
-        if not self._write(lambda connection: move(connection, job.id, State.FAILED, now=time.time(), **end)):
+        if not self._write(
+            lambda connection: move(connection, job.id, State.FAILED, now=now_in(connection), **end)
+        ):
             self._cancelled(hold)
 
     def _cancelled(self, hold: Hold) -> bool:
         """End a job that was to be cancelled; say whether it was."""
-        return self._write(lambda connection: confirm_cancel(connection, hold, now=time.time()))
+        return self._write(lambda connection: confirm_cancel(connection, hold, now=now_in(connection)))
 
     def _note(self, act: Callable[[Connection], T]) -> T:
         """As ``_write``, of what may be lost in a power cut."""

@@ -1,0 +1,1 @@
+"""Faults: servers, disks and processes fail while clients post; nothing is lost, nothing is doubled."""
