@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, inse
 
 from assembler.scenario import Scenario
 from service.ids import new_id
+from service.scopes import DEFAULT_TENANT
 from service.state import DONE as DONE
 from service.state import State as State
 from service.tables import job_events, jobs
@@ -55,6 +56,7 @@ class Job:
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     batch_id: str | None = None
+    tenant: str = DEFAULT_TENANT
 
     @property
     def done(self) -> bool:

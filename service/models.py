@@ -8,6 +8,7 @@ from sqlalchemy import Connection, RowMapping, insert, select
 from assembler.artifact import Artifact, Assembly
 from service.ids import new_id
 from service.jobs import Hold, Job, State, get_job, move
+from service.scopes import DEFAULT_TENANT
 from service.tables import artifacts, jobs, models
 
 
@@ -20,6 +21,7 @@ class StoredArtifact:
     created_at: float
     artifact: Artifact
     manifest: dict[str, Any]
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Model:
     scenario: dict[str, Any]
     scenario_digest: str
     result: dict[str, Any]
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)
