@@ -20,9 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assembler.errors import AssemblerError
 from assembler.scenario import Scenario, Survey
-from service import batches, downloads, events, health, offers, routes, survey
+from service import admin, batches, downloads, events, health, offers, routes, survey
 from service.db import is_embedded
 from service.errors import CODES, Refused, problem, refusal
+from service.gate import Gate, Gatekeeper
 from service.house import House
 from service.idempotency import forget_repeats, has_old_repeats
 from service.ids import new_id
@@ -38,6 +39,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     downloads.router,
     offers.router,
+    admin.router,
     health.router,
 )
 ANNOUNCED_AGAIN_S = 5.0
@@ -60,11 +62,13 @@ def create_app(house: House) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.house = house
+    app.state.gate = Gate(house.database, required=house.settings.auth_required)
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(HTTPException, _on_http_exception)
     for kind in (Refused, AssemblerError):
         app.add_exception_handler(kind, _on_error)
+    app.add_middleware(Gatekeeper, gate=app.state.gate)
     app.add_middleware(Outermost)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
@@ -96,6 +100,8 @@ class Outermost:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             log.info("request %s: the client went away", request_id)
+        except Refused as refused:
+            await _answer(Request(scope), refused)(scope, receive, send_with_id)
         except Exception as error:
             log.exception("request %s failed", request_id)
             if started:
@@ -106,7 +112,10 @@ class Outermost:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     house: House = app.state.house
-    tasks = [asyncio.create_task(act) for act in (_keep_sweeping(house), _load(house), house.announcer.run())]
+    gate: Gate = app.state.gate
+    tasks = [
+        asyncio.create_task(act) for act in (_keep_sweeping(house, gate), _load(house), house.announcer.run())
+    ]
     try:
         yield
     finally:
@@ -114,6 +123,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await gate.settle(at_once=True)
+        except Exception:
+            log.exception("the last uses of keys could not be written")
         await house.database.close()
 
 
@@ -125,7 +138,7 @@ async def _load(house: House) -> None:
         log.error("%s", error)
 
 
-async def _keep_sweeping(house: House) -> None:
+async def _keep_sweeping(house: House, gate: Gate) -> None:
     """End jobs past their deadline, and take back those of silent workers, also when no worker lives."""
     while True:
         await asyncio.sleep(house.settings.beat_s)
@@ -135,6 +148,7 @@ async def _keep_sweeping(house: House) -> None:
             (_look, "supernets could not be looked for"),
             (_forget, "old keys could not be forgotten"),
             (_fetch_profiles, "the profiles of other machines could not be fetched"),
+            (lambda _: gate.settle(), "the last uses of keys could not be written"),
         ):
             try:
                 await act(house)
@@ -239,6 +253,9 @@ def _describe_problems(schema: dict[str, Any]) -> None:
             # Routes check their parameters themselves: the framework's own 422 never happens.
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = answer
+            if "security" in operation:
+                for status, meaning in (("401", "no good key"), ("403", "a key without the scope")):
+                    operation["responses"][status] = {"description": meaning}
             for status, described in operation["responses"].items():
                 if status.startswith("4"):
                     described["content"] = answer["content"]

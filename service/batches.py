@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from assembler.errors import FieldProblem, MalformedJson, ScenarioInvalid
 from assembler.scenario import MAX_PROBLEMS, NOT_IN_DIGEST, Scenario, scenario_of
 from assembler.strict import parse_json
+from service.auth import Writer
 from service.errors import Refused
 from service.house import House
 from service.http import demand_json, idempotency_key, media_type, read_body
@@ -55,7 +56,7 @@ class Wanted:
 
 
 @router.post("/models/batch", status_code=202, openapi_extra=BODY, response_model=BatchView)
-async def submit_batch(request: Request) -> Response:
+async def submit_batch(request: Request, caller: Writer) -> Response:
     """Submit up to 10,000 scenarios, as a JSON array or a line each (NDJSON): all of them are accepted, or none.
 
     Equal scenarios share one build. ``GET /jobs?batch=`` lists the jobs.

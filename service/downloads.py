@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
+from service.auth import Reader
 from service.errors import Refused
 from service.house import House
 from service.http import demand_json, fails_if_match, matches_etag
@@ -81,7 +82,7 @@ DOWNLOADED: dict[int | str, dict[str, Any]] = {
     responses=DOWNLOADED,
     openapi_extra={"parameters": [*CONDITIONS, *RANGE]},
 )
-async def download_artifact(artifact_id: str, request: Request) -> Response:
+async def download_artifact(artifact_id: str, request: Request, caller: Reader) -> Response:
     """Download a file, or a part of it."""
     house: House = request.app.state.house
     stored, headers = await _look_up(artifact_id, request)
@@ -102,7 +103,7 @@ async def download_artifact(artifact_id: str, request: Request) -> Response:
     responses=DESCRIBED,
     openapi_extra={"parameters": CONDITIONS},
 )
-async def describe_artifact(artifact_id: str, request: Request) -> Response:
+async def describe_artifact(artifact_id: str, request: Request, caller: Reader) -> Response:
     """Read what a download of the whole file would say of itself."""
     house: House = request.app.state.house
     stored, headers = await _look_up(artifact_id, request)
@@ -115,7 +116,7 @@ async def describe_artifact(artifact_id: str, request: Request) -> Response:
 
 
 @router.get("/artifacts/{artifact_id:id}/manifest", response_model=dict[str, object])
-async def read_manifest(artifact_id: str, request: Request) -> Response:
+async def read_manifest(artifact_id: str, request: Request, caller: Reader) -> Response:
     """Read what is known of a file: task, input, limits, figures, and where it came from."""
     demand_json(request)
     house: House = request.app.state.house

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy import Connection
 
+from service.auth import Reader
 from service.errors import Refused
 from service.house import House
 from service.http import last_event_id
@@ -23,7 +24,7 @@ PARAMETER: dict[str, Any] = {
 }
 
 
-async def followed(job_id: str, request: Request) -> AsyncIterator[JobEvent]:
+async def followed(job_id: str, request: Request, caller: Reader) -> AsyncIterator[JobEvent]:
     """Return the events to tell; what is wrong with the request is found before the answer begins.
 
     Raises:

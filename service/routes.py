@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from assembler.artifact import Estimate
 from assembler.scenario import MAX_LABELS, Scenario, parse_scenario
+from service.auth import Reader, Writer
 from service.errors import Refused
 from service.house import House
 from service.http import (
@@ -95,7 +96,7 @@ FILTERS = [
     responses={201: {"model": JobView}},
     response_model=JobView,
 )
-async def submit_model(request: Request) -> Response:
+async def submit_model(request: Request, caller: Writer) -> Response:
     """Submit a scenario; with ``Prefer: wait=N`` the answer waits for the job to end.
 
     A request with an ``Idempotency-Key`` can be sent again after a lost answer: no second job is made.
@@ -123,7 +124,7 @@ async def submit_model(request: Request) -> Response:
 
 
 @router.post("/models/check", openapi_extra=SCENARIO_BODY, response_model=Estimate)
-async def check_model(request: Request) -> Response:
+async def check_model(request: Request, caller: Reader) -> Response:
     """Say whether a scenario can be met, with predicted figures; nothing is made or kept."""
     demand_json(request)
     house: House = request.app.state.house
@@ -133,7 +134,7 @@ async def check_model(request: Request) -> Response:
 
 
 @router.get("/models", openapi_extra={"parameters": PAGE}, response_model=ModelsView)
-async def list_all_models(request: Request) -> Response:
+async def list_all_models(request: Request, caller: Reader) -> Response:
     """List generated models, newest first."""
     demand_json(request)
     house: House = request.app.state.house
@@ -142,7 +143,7 @@ async def list_all_models(request: Request) -> Response:
 
 
 @router.get("/models/{model_id:id}", response_model=ModelView)
-async def read_model(model_id: str, request: Request) -> Response:
+async def read_model(model_id: str, request: Request, caller: Reader) -> Response:
     """Read one model: its scenario, figures and files. It is there once its job has succeeded."""
     demand_json(request)
     house: House = request.app.state.house
@@ -155,7 +156,7 @@ async def read_model(model_id: str, request: Request) -> Response:
 
 
 @router.get("/jobs", openapi_extra={"parameters": [*FILTERS, *PAGE]}, response_model=JobsView)
-async def list_all_jobs(request: Request) -> Response:
+async def list_all_jobs(request: Request, caller: Reader) -> Response:
     """List jobs, newest first, and count all there are by state."""
     demand_json(request)
     house: House = request.app.state.house
@@ -173,7 +174,7 @@ async def list_all_jobs(request: Request) -> Response:
 
 
 @router.get("/jobs/{job_id:id}", openapi_extra={"parameters": [WAIT]}, response_model=JobView)
-async def read_job(job_id: str, request: Request) -> Response:
+async def read_job(job_id: str, request: Request, caller: Reader) -> Response:
     """Read one job; with ``?wait=N`` the answer waits for it to end."""
     demand_json(request)
     house: House = request.app.state.house
@@ -191,7 +192,7 @@ async def read_job(job_id: str, request: Request) -> Response:
     responses={200: {"model": JobView}},
     response_model=JobView,
 )
-async def cancel_job(job_id: str, request: Request) -> Response:
+async def cancel_job(job_id: str, request: Request, caller: Writer) -> Response:
     """Cancel a job: one that is queued ends at once, a running one within 10 s."""
     demand_json(request)
     house: House = request.app.state.house

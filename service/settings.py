@@ -20,7 +20,8 @@ TORCH_DEVICES = ("auto", "cpu", "cuda")
 class Settings:
     """Everything a process of the service needs to know before it starts.
 
-    ``auth_off_explicit`` says that NNF_AUTH=off was set, not merely left at its default.
+    ``auth_required`` says that clients need a key, ``auth_off_explicit`` that NNF_AUTH=off was set, not merely left
+    at its default.
     """
 
     data_dir: Path
@@ -29,6 +30,7 @@ class Settings:
     database_url: URL | None = None
     store_url: str | None = None
     redis_url: str | None = None
+    auth_required: bool = False
     auth_off_explicit: bool = False
     torch_device: str = "auto"
     body_limit_bytes: int = 1024 * 1024
@@ -72,8 +74,8 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         SettingInvalid: a value cannot be used, or asks for something this version does not have.
     """
     auth = environ.get("NNF_AUTH", "")
-    if auth not in ("", "off"):
-        raise SettingInvalid("NNF_AUTH must be off: this version has no API keys yet")
+    if auth not in ("", "off", "required"):
+        raise SettingInvalid("NNF_AUTH must be off or required")
     torch_device = environ.get("NNF_TORCH_DEVICE", "auto")
     if torch_device not in TORCH_DEVICES:
         raise SettingInvalid(f"NNF_TORCH_DEVICE must be one of {', '.join(TORCH_DEVICES)}")
@@ -85,6 +87,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         database_url=_database_url(environ.get("NNF_DATABASE_URL")),
         store_url=_store_url(environ.get("NNF_STORE_URL")),
         redis_url=_redis_url(environ.get("NNF_REDIS_URL")),
+        auth_required=auth == "required",
         auth_off_explicit=auth == "off",
         torch_device=torch_device,
         job_timeout_s=_positive(environ, "NNF_JOB_TIMEOUT_S", 600.0),
@@ -96,12 +99,12 @@ def check_host(settings: Settings, host: str) -> None:
     """Check that an open service is offered to this machine only, unless that was asked for.
 
     Raises:
-        SettingInvalid: the host is not loopback and NNF_AUTH=off is not set explicitly.
+        SettingInvalid: the host is not loopback, and NNF_AUTH is not set.
     """
-    if not settings.auth_off_explicit and not _is_loopback(host):
+    if not (settings.auth_required or settings.auth_off_explicit or _is_loopback(host)):
         raise SettingInvalid(
             f"refusing to serve on {host} without keys: everyone who reaches it could use it; "
-            "set NNF_AUTH=off to do so all the same"
+            "set NNF_AUTH=required, or NNF_AUTH=off to do so all the same"
         )
 
 
