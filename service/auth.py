@@ -5,8 +5,9 @@ from typing import Annotated
 
 from fastapi import Request, Security
 from fastapi.security import HTTPBearer, SecurityScopes
+from sqlalchemy import Connection
 
-from service.audit import Actor
+from service.audit import Action, Actor, note
 from service.errors import Refused
 from service.scopes import DEFAULT_TENANT, Scope
 
@@ -29,6 +30,17 @@ class Caller:
     def may(self, scope: Scope) -> bool:
         """Return whether its key is good for this."""
         return scope in self.scopes or (scope is Scope.ADMIN and Scope.OPERATOR in self.scopes)
+
+    def note(
+        self, connection: Connection, action: Action, *, target: str, now: float, count: int = 1
+    ) -> None:
+        """Write down what it does for its tenant; arguments are those of ``audit.Entry``."""
+        note(connection, action, self.actor, tenant=self.tenant, target=target, count=count, now=now)
+
+    @property
+    def request_id(self) -> str:
+        """The id of its request."""
+        return self.actor.request_id or ""
 
     @property
     def reach(self) -> str | None:

@@ -11,7 +11,7 @@ from service.auth import Reader
 from service.errors import Refused
 from service.house import House
 from service.http import last_event_id
-from service.jobs import JobEvent, get_job
+from service.jobs import JobEvent, find_job
 from service.schemas import rfc3339
 
 router = APIRouter()
@@ -32,7 +32,7 @@ async def followed(job_id: str, request: Request, caller: Reader) -> AsyncIterat
     """
     house: House = request.app.state.house
     after = last_event_id(request)
-    await house.database.read(_demand_job, job_id)
+    await house.database.read(_demand_job, caller.tenant, job_id)
     return house.listeners.follow(job_id, after)
 
 
@@ -53,6 +53,6 @@ async def tell_events(
         yield ServerSentEvent(event=event.kind, id=str(event.id), data=data)
 
 
-def _demand_job(connection: Connection, job_id: str) -> None:
-    if get_job(connection, job_id) is None:
+def _demand_job(connection: Connection, tenant: str, job_id: str) -> None:
+    if find_job(connection, tenant, job_id) is None:
         raise Refused("not-found", "there is no such job")

@@ -37,13 +37,15 @@ def claim_next(
 ) -> tuple[Job, Hold] | None:
     """Give the oldest job that may run to a worker, or one certain job if that may.
 
-    A job whose twin (same scenario digest) is running waits for it; one past its deadline is passed over.
+    A job whose twin (same tenant, same scenario digest) is running waits for it; one past its deadline is passed over.
     """
     # Of two twins that two workers take at once, neither would see the other running.
     one_at_a_time(connection, "claim")
     twin = jobs.alias("twin")
     running_twin = select(twin.c.id).where(
-        twin.c.scenario_digest == jobs.c.scenario_digest, twin.c.state == State.RUNNING
+        twin.c.tenant == jobs.c.tenant,
+        twin.c.scenario_digest == jobs.c.scenario_digest,
+        twin.c.state == State.RUNNING,
     )
     query = (
         select(jobs.c.id, jobs.c.attempt)
@@ -58,12 +60,12 @@ def claim_next(
 
 
 def claim_twin(
-    connection: Connection, worker: str, digest: str, *, lease_s: float, now: float
+    connection: Connection, worker: str, tenant: str, digest: str, *, lease_s: float, now: float
 ) -> tuple[Job, Hold] | None:
-    """Give the oldest queued job of a scenario digest to a worker that has built just that."""
+    """Give a tenant's oldest queued job of a scenario digest to a worker that has built just that for it."""
     query = (
         select(jobs.c.id, jobs.c.attempt)
-        .where(jobs.c.scenario_digest == digest, jobs.c.state == State.QUEUED)
+        .where(jobs.c.tenant == tenant, jobs.c.scenario_digest == digest, jobs.c.state == State.QUEUED)
         .where((jobs.c.deadline_at.is_(None)) | (jobs.c.deadline_at > now))
         .order_by(jobs.c.id)
         .limit(1)
@@ -240,17 +242,24 @@ def demand_room(connection: Connection, count: int, limit: int) -> None:
 
 
 def places(connection: Connection, job_ids: Sequence[str]) -> dict[str, Place]:
-    """Return the places of those of the jobs that are queued."""
+    """Return the places of those of the jobs that are queued.
+
+    The position counts the tenant's own jobs; the time until the end counts all.
+    """
     if not job_ids:
         return {}
     numbered = (
-        select(jobs.c.id, (func.row_number().over(order_by=jobs.c.id) - 1).label("position"))
+        select(
+            jobs.c.id,
+            (func.row_number().over(partition_by=jobs.c.tenant, order_by=jobs.c.id) - 1).label("position"),
+            func.row_number().over(order_by=jobs.c.id).label("rank"),
+        )
         .where(jobs.c.state == State.QUEUED)
         .subquery()
     )
     duration_s = typical_duration_s(connection)
     rows = connection.execute(select(numbered).where(numbered.c.id.in_(list(job_ids))))
-    return {row.id: Place(row.position, round((row.position + 1) * duration_s, 3)) for row in rows}
+    return {row.id: Place(row.position, round(row.rank * duration_s, 3)) for row in rows}
 
 
 def typical_duration_s(connection: Connection) -> float:
