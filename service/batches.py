@@ -21,7 +21,7 @@ from service.http import demand_json, idempotency_key, media_type, read_body
 from service.idempotency import Repeat, find_repeat, note_answer, note_repeat
 from service.ids import new_id
 from service.jobs import State, add_jobs
-from service.queue import demand_room
+from service.queue import demand_quota, demand_room
 from service.routes import IDEMPOTENCY_KEY
 from service.schemas import BatchJobView, BatchView
 from service.settings import Settings
@@ -100,6 +100,7 @@ def _add(
     now = time.time()
     if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
         return known.content or "", [], True
+    demand_quota(connection, caller.tenant, len(wanted), settings.tenant_jobs)
     demand_room(connection, len(wanted), settings.queue_limit)
     batch = new_id("bat")
     rows = [(one.scenario, one.digest) for one in wanted]

@@ -65,6 +65,10 @@ CODES: Mapping[str, Code] = {
     "unsupported-format": Code(422, "Unsupported format", "Models are not made in this format or precision."),
     "no-limits": Code(422, "No limits", "A scenario sets at least one limit."),
     "key-invalid": Code(422, "Invalid key", "A field of the key that is to be made cannot be used."),
+    "rate-limited": Code(
+        429, "Too many requests", "The tenant sends more requests than it may.", retryable=True
+    ),
+    "quota-exceeded": Code(429, "Quota exceeded", "Too many jobs of the tenant are waiting.", retryable=True),
     "queue-full": Code(503, "Queue full", "Too many jobs are waiting.", SERVICE, retryable=True),
     "database-unavailable": Code(
         503, "Database unavailable", "It cannot be reached now.", SERVICE, retryable=True

@@ -7,15 +7,20 @@ import ipaddress
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.audit import Action, Actor, note
 from service.auth import REALM, Caller, anyone
 from service.db import Database
 from service.errors import Refused
 from service.keys import USE_S, Key, get_key, key_id_of, note_uses
+
+if TYPE_CHECKING:
+    from service.rates import Rates
 
 PUBLIC = frozenset({"/", "/healthz", "/readyz", "/openapi.json"})
 PUBLIC_FOLDER = "/problems/"
@@ -123,22 +128,36 @@ class Gate:
 
 
 class Gatekeeper:
-    """Lets requests through the gate, with the caller in their state."""
+    """Lets requests through the gate, with the caller in their state, as many as a tenant may send."""
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, rates: "Rates | None") -> None:
         self._app = app
         self._gate = gate
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise Refused."""
         if scope["type"] == "http" and not is_public(scope["path"]):
-            scope["state"]["caller"] = await self._gate.admit(scope)
+            caller = scope["state"]["caller"] = await self._gate.admit(scope)
+            if self._rates is not None and (share := await self._rates.take(caller.tenant)) is not None:
+                send = _telling(share.headers, send)
         await self._app(scope, receive, send)
 
 
 def is_public(path: str) -> bool:
     """Return whether an address needs no key."""
     return path in PUBLIC or path.startswith(PUBLIC_FOLDER)
+
+
+def _telling(headers: dict[str, str], send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            found = MutableHeaders(scope=message)
+            for name, value in headers.items():
+                found.append(name, value)
+        await send(message)
+
+    return send_with_headers
 
 
 def _settle(connection: Connection, uses: dict[str, float], failures: Counter[Failure], now: float) -> None:

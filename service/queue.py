@@ -241,6 +241,29 @@ def demand_room(connection: Connection, count: int, limit: int) -> None:
         raise Refused("queue-full", "too many jobs are waiting", headers={"Retry-After": str(FULL_RETRY_S)})
 
 
+def demand_quota(connection: Connection, tenant: str, count: int, limit: int | None) -> None:
+    """Check that so many more jobs of a tenant may wait.
+
+    Raises:
+        Refused: ``quota-exceeded``, more than ``limit`` would.
+    """
+    if limit is None:
+        return
+    # Of two requests at once, neither would see the other's jobs.
+    one_at_a_time(connection, f"quota {tenant}")
+    query = select(func.count()).where(jobs.c.tenant == tenant, jobs.c.state == State.QUEUED)
+    waiting = connection.scalar(query) or 0
+    if waiting + count > limit:
+        left = max(0, limit - waiting)
+        headers = {
+            "Retry-After": str(FULL_RETRY_S),
+            "RateLimit-Policy": f'"waiting-jobs";q={limit}',
+            "RateLimit": f'"waiting-jobs";r={left}',
+        }
+        detail = f"at most {limit} jobs may wait, {left} more now"
+        raise Refused("quota-exceeded", detail, headers=headers)
+
+
 def places(connection: Connection, job_ids: Sequence[str]) -> dict[str, Place]:
     """Return the places of those of the jobs that are queued.
 

@@ -35,7 +35,7 @@ from service.http import (
 from service.idempotency import Answered, Repeat, find_repeat, note_answer, note_repeat
 from service.jobs import DONE, Filter, Job, State, add_job, cancel, count_jobs, find_job, list_jobs
 from service.models import get_model, list_models
-from service.queue import demand_room, places
+from service.queue import demand_quota, demand_room, places
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
 from service.settings import Settings
 
@@ -231,6 +231,7 @@ def _add(
     now = time.time()
     if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
         return known
+    demand_quota(connection, caller.tenant, 1, settings.tenant_jobs)
     demand_room(connection, 1, settings.queue_limit)
     job = add_job(
         connection, scenario, digest=digest, request_id=caller.request_id, now=now, tenant=caller.tenant

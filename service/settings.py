@@ -36,6 +36,9 @@ class Settings:
     body_limit_bytes: int = 1024 * 1024
     batch_limit_bytes: int = 16 * 1024 * 1024
     queue_limit: int = 10_000
+    tenant_jobs: int | None = None
+    rate_limit: str | None = None
+    audit_days: float = 365.0
     job_timeout_s: float = 600.0
     lease_s: float = 15.0
     beat_s: float = 1.0
@@ -92,6 +95,9 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         torch_device=torch_device,
         job_timeout_s=_positive(environ, "NNF_JOB_TIMEOUT_S", 600.0),
         queue_limit=_whole(environ, "NNF_QUEUE_LIMIT", 10_000),
+        tenant_jobs=_whole(environ, "NNF_TENANT_JOBS", 0) or None,
+        audit_days=_positive(environ, "NNF_AUDIT_DAYS", 365.0),
+        rate_limit=_rate(environ.get("NNF_RATE_LIMIT")),
     )
 
 
@@ -147,6 +153,20 @@ def _redis_url(text: str | None) -> str | None:
     if text and urlsplit(text).scheme not in ("redis", "rediss", "unix"):
         raise SettingInvalid("NNF_REDIS_URL must be redis://USER:PASSWORD@HOST:PORT/NUMBER")
     return text or None
+
+
+def _rate(text: str | None) -> str | None:
+    """Return a rate of requests."""
+    if not text:
+        return None
+    # Not at the head of the file: it takes as long to load as all the rest of a command.
+    from service.rates import parse_rate
+
+    try:
+        parse_rate(text)
+    except ValueError:
+        raise SettingInvalid("NNF_RATE_LIMIT must be a rate such as 100/second or 1000/minute") from None
+    return text
 
 
 def _folder(name: str, text: str) -> Path:

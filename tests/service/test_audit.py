@@ -1,7 +1,13 @@
+import asyncio
+import time
+from dataclasses import replace
+
 from sqlalchemy import Engine
 
+from service.app import create_app
 from service.audit import Action, Actor, forget_entries, has_old_entries, list_entries, note
-from service.db import writing
+from service.db import reading, writing
+from service.house import House
 from tests.servers import ON_BOTH_DATABASES
 
 pytestmark = ON_BOTH_DATABASES
@@ -33,6 +39,26 @@ def test_what_was_done_is_read_newest_first_and_by_tenant_kind_and_key(engine: E
         assert list_entries(connection, "acme", action=Action.JOB_SUBMITTED, limit=9) == [job]
         assert list_entries(connection, "acme", key_id="key_2", limit=9) == [batch]
         assert list_entries(connection, "zeta", limit=9) == []
+
+
+def test_a_service_forgets_what_is_older_than_it_keeps(house: House) -> None:
+    now = time.time()
+    with writing(house.engine) as connection:
+        for age_days in (1, 3):
+            note(connection, Action.JOB_SUBMITTED, ACTOR, tenant="acme", now=now - age_days * 24 * 3600)
+    app = create_app(replace(house, settings=replace(house.settings, audit_days=2.0)))
+
+    async def live() -> None:
+        async with app.router.lifespan_context(app):
+            await asyncio.sleep(0.5)
+
+    def count() -> int:
+        with reading(house.engine) as connection:
+            return len(list_entries(connection, "acme", limit=9))
+
+    assert count() == 2
+    asyncio.run(live())
+    assert count() == 1
 
 
 def test_what_is_old_is_forgotten(engine: Engine) -> None:

@@ -1,3 +1,5 @@
+import asyncio
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -7,16 +9,18 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import select
 
 from service.app import create_app
 from service.audit import Actor
 from service.auth import Caller, anyone
-from service.db import writing
+from service.db import reading, writing
 from service.gate import is_public
 from service.house import House
 from service.http import page_token
 from service.keys import new_secret, revoke_key
 from service.scopes import Scope
+from service.tables import metadata
 from service.worker import Worker
 from tests.service.making import ask, body, new_key, with_auth
 
@@ -268,3 +272,42 @@ def test_the_log_tells_who_did_what(locked: FastAPI, acme: Belongings) -> None:
         ("batch-submitted", acme.batch_id, acme.key_id),
         ("job-submitted", acme.job["id"], acme.key_id),
     ]
+
+
+def test_secrets_stand_nowhere_but_in_the_answer_that_makes_them(
+    house: House, locked: FastAPI, acme: Belongings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    answer = ask(locked, "POST", "/keys", json={"scopes": ["read", "write", "admin"]}, headers=acme.header)
+    made = {"Authorization": f"Bearer {answer.json()['secret']}"}
+    headers = [acme.header, made, *(header for header in bad_keys(house) if header)]
+    texts = []
+    walked = [(path, method) for path, method, _ in protected(locked) if method != "DELETE"]
+    for path, method in walked:
+        for header in headers:
+            response = ask(locked, method, address(path, acme.ids), headers=header)
+            texts.append(response.text + str(response.headers))
+            # A secret in the wrong place is not repeated either.
+            secret = header["Authorization"].removeprefix("Bearer ")
+            texts.append(
+                ask(locked, method, f"{address(path, acme.ids)}?state={secret}", headers=acme.header).text
+            )
+    asyncio.run(locked.state.gate.settle(at_once=True))
+    with reading(house.engine) as connection:
+        for table in metadata.sorted_tables:
+            texts += [str(dict(row)) for row in connection.execute(select(table)).mappings()]
+    # The client of this test writes down which addresses it asks.
+    texts += [record.getMessage() for record in caplog.records if not record.name.startswith("httpx")]
+    everything = "\n".join(texts)
+    for header in headers:
+        secret = header["Authorization"].removeprefix("Bearer ")
+        if len(secret) > 20:
+            # Neither as a whole nor the part that is to be guessed.
+            assert secret[36:] not in everything
+
+
+def test_what_a_key_may_do_is_in_the_description_of_each_route(app: FastAPI) -> None:
+    scopes = {f"{method} {path}": scope for path, method, scope in protected(app)}
+    assert scopes["POST /models"] == scopes["POST /models/batch"] == "write"
+    assert scopes["POST /models/check"] == scopes["GET /artifacts/{artifact_id}"] == "read"
+    assert scopes["GET /audit"] == scopes["DELETE /keys/{key_id}"] == "admin"

@@ -60,7 +60,7 @@ def test_a_model_and_its_bundle_are_published_together_and_found_again_in_order(
     with reading(engine) as connection:
         files = list_artifacts(connection, job.model_id)
         twin = find_twin(connection, DEFAULT_TENANT, "sha256:d")
-        model = get_model(connection, job.model_id)
+        model = get_model(connection, DEFAULT_TENANT, job.model_id)
     assert model is not None
     assert twin is not None
     assert [file.artifact.kind for file in files] == ["model", "bundle"]

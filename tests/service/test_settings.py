@@ -55,6 +55,9 @@ def test_settings_come_from_the_environment_and_the_command_line_goes_first(tmp_
         {"NNF_QUEUE_LIMIT": "0"},
         {"NNF_QUEUE_LIMIT": "0.5"},
         {"NNF_QUEUE_LIMIT": "1.5"},
+        {"NNF_TENANT_JOBS": "0"},
+        {"NNF_RATE_LIMIT": "many"},
+        {"NNF_AUDIT_DAYS": "for ever"},
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused_by_name(environ: dict[str, str]) -> None:
@@ -64,6 +67,13 @@ def test_a_setting_that_cannot_be_used_is_refused_by_name(environ: dict[str, str
 
 def test_a_queue_may_be_as_short_as_one_job() -> None:
     assert read_settings({"NNF_QUEUE_LIMIT": "1"}).queue_limit == 1
+
+
+def test_tenants_are_held_up_only_where_that_is_set() -> None:
+    settings = read_settings({})
+    assert (settings.rate_limit, settings.tenant_jobs) == (None, None)
+    settings = read_settings({"NNF_RATE_LIMIT": "100/second", "NNF_TENANT_JOBS": "50"})
+    assert (settings.rate_limit, settings.tenant_jobs) == ("100/second", 50)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
