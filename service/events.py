@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from service.auth import Reader
 from service.errors import Refused
+from service.gate import Gate
 from service.house import House
 from service.http import last_event_id
 from service.jobs import JobEvent, find_job
@@ -42,13 +43,17 @@ async def followed(job_id: str, request: Request, caller: Reader) -> AsyncIterat
     response_class=EventSourceResponse,
 )
 async def tell_events(
-    events: Annotated[AsyncIterator[JobEvent], Depends(followed)],
+    events: Annotated[AsyncIterator[JobEvent], Depends(followed)], request: Request, caller: Reader
 ) -> AsyncIterator[ServerSentEvent]:
     """Tell what happens to a job: ``state``, ``phase``, ``progress``, and last ``done``; then the stream ends.
 
     A stream that was cut goes on with the header ``Last-Event-ID``. Every 15 s without an event there is a comment.
     """
+    gate: Gate = request.app.state.gate
     async for event in events:
+        # A stream may be open for longer than its key is good.
+        if not await gate.still_admits(caller):
+            return
         data = {"job_id": event.job_id, **event.data, "at": rfc3339(event.at)}
         yield ServerSentEvent(event=event.kind, id=str(event.id), data=data)
 

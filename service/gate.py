@@ -75,6 +75,13 @@ class Gate:
             self._uses[key.id] = now
         return Caller(key.tenant, frozenset(key.scopes), Actor(key.id, address, request_id))
 
+    async def still_admits(self, caller: Caller) -> bool:
+        """Return whether who was let in some while ago would be so now."""
+        if caller.actor.key_id is None:
+            return True
+        key = await self._find(caller.actor.key_id)
+        return key is not None and key.is_good(time.time())
+
     def forget(self, key_id: str) -> None:
         """Look a key up again the next time."""
         self._known.pop(key_id, None)

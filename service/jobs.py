@@ -182,8 +182,9 @@ def get_job(connection: Connection, job_id: str) -> Job | None:
 
 def find_job(connection: Connection, tenant: str, job_id: str) -> Job | None:
     """Return a tenant's job, or None when it has none of this id."""
-    job = get_job(connection, job_id)
-    return job if job is not None and job.tenant == tenant else None
+    query = select(jobs).where(jobs.c.id == job_id, jobs.c.tenant == tenant)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else _job(row)
 
 
 def list_jobs(

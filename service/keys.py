@@ -45,8 +45,11 @@ class Key:
 
     def opens(self, secret: str, now: float) -> bool:
         """Return whether this is its secret, and it is still good."""
-        same = hmac.compare_digest(_sha256(secret), self.secret_sha256)
-        return same and self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+        return hmac.compare_digest(_sha256(secret), self.secret_sha256) and self.is_good(now)
+
+    def is_good(self, now: float) -> bool:
+        """Return whether it is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 def new_secret(key_id: str) -> str:

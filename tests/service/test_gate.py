@@ -5,17 +5,19 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from service.app import create_app
 from service.audit import Action, Entry, list_entries
 from service.db import reading, writing
 from service.errors import Refused
+from service.events import tell_events
 from service.gate import MOST_FAILURES, REMEMBERED_S, Gate
 from service.house import House
+from service.jobs import cancel
 from service.keys import get_key, new_secret, revoke_key
 from tests.servers import ON_BOTH_DATABASES
-from tests.service.making import ask, new_key, take_away, with_auth
+from tests.service.making import ask, body, new_key, take_away, with_auth
 
 pytestmark = ON_BOTH_DATABASES
 
@@ -103,6 +105,31 @@ def test_a_revoked_key_is_good_for_less_than_a_second(house: House, locked: Fast
     while ask(locked, "GET", "/jobs", headers=header).status_code == 200:
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def test_a_stream_ends_when_its_key_is_good_no_longer(house: House, locked: FastAPI) -> None:
+    key_id, header = new_key(house)
+    job = ask(locked, "POST", "/models", json=body(), headers=header).json()
+
+    async def listen() -> list[str]:
+        gate: Gate = locked.state.gate
+        raw = [(b"authorization", header["Authorization"].encode())]
+        caller = await gate.admit({"headers": raw, "client": None, "state": {"request_id": "req_1"}})
+        scope = {"type": "http", "app": locked, "headers": []}
+        events = house.listeners.follow(job["id"])
+        found = []
+        async for event in tell_events(events, Request(scope), caller):
+            found.append(event.data["state"])
+            with writing(house.engine) as connection:
+                revoke_key(connection, key_id, now=time.time())
+            await asyncio.sleep(REMEMBERED_S)
+            with writing(house.engine) as connection:
+                cancel(connection, job["id"], now=time.time())
+        await events.aclose()
+        await house.database.leave_loop()
+        return found
+
+    assert asyncio.run(listen()) == ["queued"]
 
 
 def test_a_database_that_is_away_lets_nobody_in(house: House, locked: FastAPI) -> None:
