@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
 
 from service.db import one_at_a_time
 from service.errors import Refused, problem
@@ -264,25 +264,28 @@ def demand_quota(connection: Connection, tenant: str, count: int, limit: int | N
         raise Refused("quota-exceeded", detail, headers=headers)
 
 
-def places(connection: Connection, job_ids: Sequence[str]) -> dict[str, Place]:
-    """Return the places of those of the jobs that are queued.
+def places(connection: Connection, tenant: str, job_ids: Sequence[str]) -> dict[str, Place]:
+    """Return the places of those of a tenant's jobs that are queued.
 
     The position counts the tenant's own jobs; the time until the end counts all.
     """
     if not job_ids:
         return {}
-    numbered = (
-        select(
-            jobs.c.id,
-            (func.row_number().over(partition_by=jobs.c.tenant, order_by=jobs.c.id) - 1).label("position"),
-            func.row_number().over(order_by=jobs.c.id).label("rank"),
-        )
-        .where(jobs.c.state == State.QUEUED)
-        .subquery()
-    )
+    positions = _ranks(connection, job_ids, jobs.c.tenant == tenant)
+    ranks = _ranks(connection, list(positions))
     duration_s = typical_duration_s(connection)
+    return {
+        job_id: Place(position - 1, round(ranks[job_id] * duration_s, 3))
+        for job_id, position in positions.items()
+    }
+
+
+def _ranks(connection: Connection, job_ids: Sequence[str], *among: ColumnElement[bool]) -> dict[str, int]:
+    """Return where among the queued jobs each of these stands, counted from 1."""
+    number = func.row_number().over(order_by=jobs.c.id).label("number")
+    numbered = select(jobs.c.id, number).where(jobs.c.state == State.QUEUED, *among).subquery()
     rows = connection.execute(select(numbered).where(numbered.c.id.in_(list(job_ids))))
-    return {row.id: Place(row.position, round(row.rank * duration_s, 3)) for row in rows}
+    return {row.id: row.number for row in rows}
 
 
 def typical_duration_s(connection: Connection) -> float:

@@ -272,13 +272,13 @@ def _demand_job(connection: Connection, tenant: str, job_id: str) -> Job:
 
 def _read_job(connection: Connection, tenant: str, job_id: str) -> JobView:
     job = _demand_job(connection, tenant, job_id)
-    found = places(connection, [job.id]) if job.state is State.QUEUED else {}
+    found = places(connection, tenant, [job.id]) if job.state is State.QUEUED else {}
     return view_job(job, found.get(job.id))
 
 
 def _read_jobs(connection: Connection, tenant: str, only: Filter, size: int, before: str | None) -> JobsView:
     found = list_jobs(connection, tenant, only=only, before=before, limit=size + 1)
-    queued = places(connection, [job.id for job in found if job.state is State.QUEUED])
+    queued = places(connection, tenant, [job.id for job in found if job.state is State.QUEUED])
     counts = count_jobs(connection, tenant)
     page = found[:size]
     token = page_token(page[-1].id) if len(found) > size else None
