@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
@@ -20,16 +20,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assembler.errors import AssemblerError
 from assembler.scenario import Scenario, Survey
-from service import batches, downloads, events, health, offers, routes, survey
+from service import admin, batches, downloads, events, health, offers, routes, survey
+from service.audit import forget_entries, has_old_entries
 from service.db import is_embedded, now_in
 from service.errors import CODES, Refused, problem, refusal
+from service.gate import Gate, Gatekeeper
 from service.house import House
 from service.idempotency import forget_repeats, has_old_repeats
 from service.ids import new_id
 from service.profiles import keep_profiles, newest_profiles
 from service.queue import needs_sweep, sweep, waiting_since
 from service.schemas import ProblemView
+from service.settings import Settings
 from supernet.errors import CheckpointDamaged
+
+if TYPE_CHECKING:
+    from service.rates import Rates
 
 ROUTERS: tuple[APIRouter, ...] = (
     routes.router,
@@ -38,6 +44,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     downloads.router,
     offers.router,
+    admin.router,
     health.router,
 )
 ANNOUNCED_AGAIN_S = 5.0
@@ -60,14 +67,26 @@ def create_app(house: House) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.house = house
+    app.state.gate = Gate(house.database, required=house.settings.auth_required)
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(HTTPException, _on_http_exception)
     for kind in (Refused, AssemblerError):
         app.add_exception_handler(kind, _on_error)
+    app.state.rates = _rates(house.settings)
+    app.add_middleware(Gatekeeper, gate=app.state.gate, rates=app.state.rates)
     app.add_middleware(Outermost)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def _rates(settings: Settings) -> "Rates | None":
+    if settings.rate_limit is None:
+        return None
+    # Not at the head of the file: it takes a tenth of a start, and most have no limit.
+    from service.rates import Rates
+
+    return Rates(settings.rate_limit, settings.redis_url)
 
 
 class Outermost:
@@ -96,6 +115,8 @@ class Outermost:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             log.info("request %s: the client went away", request_id)
+        except Refused as refused:
+            await _answer(Request(scope), refused)(scope, receive, send_with_id)
         except Exception as error:
             log.exception("request %s failed", request_id)
             if started:
@@ -106,7 +127,10 @@ class Outermost:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     house: House = app.state.house
-    tasks = [asyncio.create_task(act) for act in (_keep_sweeping(house), _load(house), house.announcer.run())]
+    gate: Gate = app.state.gate
+    tasks = [
+        asyncio.create_task(act) for act in (_keep_sweeping(house, gate), _load(house), house.announcer.run())
+    ]
     try:
         yield
     finally:
@@ -114,6 +138,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await gate.settle(at_once=True)
+        except Exception:
+            log.exception("the last uses of keys could not be written")
+        if app.state.rates is not None:
+            await app.state.rates.close()
         await house.database.close()
 
 
@@ -125,7 +155,7 @@ async def _load(house: House) -> None:
         log.error("%s", error)
 
 
-async def _keep_sweeping(house: House) -> None:
+async def _keep_sweeping(house: House, gate: Gate) -> None:
     """End jobs past their deadline, and take back those of silent workers, also when no worker lives."""
     while True:
         await asyncio.sleep(house.settings.beat_s)
@@ -134,7 +164,9 @@ async def _keep_sweeping(house: House) -> None:
             (_announce_again, "jobs could not be announced again"),
             (_look, "supernets could not be looked for"),
             (_forget, "old keys could not be forgotten"),
+            (_forget_audit, "old entries of the audit log could not be forgotten"),
             (_fetch_profiles, "the profiles of other machines could not be fetched"),
+            (lambda _: gate.settle(), "the last uses of keys could not be written"),
         ):
             try:
                 await act(house)
@@ -164,6 +196,12 @@ async def _look(house: House) -> None:
 async def _forget(house: House) -> None:
     if await house.database.read(has_old_repeats, now=time.time()):
         await house.database.note(forget_repeats, now=time.time())
+
+
+async def _forget_audit(house: House) -> None:
+    before = time.time() - house.settings.audit_days * 24 * 3600
+    if await house.database.read(has_old_entries, before=before):
+        await house.database.note(forget_entries, before=before)
 
 
 async def _sweep(house: House) -> None:
@@ -238,6 +276,13 @@ def _describe_problems(schema: dict[str, Any]) -> None:
             # Routes check their parameters themselves: the framework's own 422 never happens.
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = answer
+            if "security" in operation:
+                for status, meaning in (
+                    ("401", "no good key"),
+                    ("403", "a key without the scope"),
+                    ("429", "too many requests, or too many jobs that wait"),
+                ):
+                    operation["responses"][status] = {"description": meaning}
             for status, described in operation["responses"].items():
                 if status.startswith("4"):
                     described["content"] = answer["content"]

@@ -13,6 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from assembler.errors import FieldProblem, MalformedJson, ScenarioInvalid
 from assembler.scenario import MAX_PROBLEMS, NOT_IN_DIGEST, Scenario, scenario_of
 from assembler.strict import parse_json
+from service.audit import Action
+from service.auth import Caller, Writer
 from service.db import now_in
 from service.errors import Refused
 from service.house import House
@@ -20,9 +22,10 @@ from service.http import demand_json, idempotency_key, media_type, read_body
 from service.idempotency import Repeat, find_repeat, note_answer, note_repeat
 from service.ids import new_id
 from service.jobs import State, add_jobs
-from service.queue import demand_room
+from service.queue import demand_quota, demand_room
 from service.routes import IDEMPOTENCY_KEY
 from service.schemas import BatchJobView, BatchView
+from service.settings import Settings
 
 router = APIRouter()
 NDJSON = "application/x-ndjson"
@@ -56,7 +59,7 @@ class Wanted:
 
 
 @router.post("/models/batch", status_code=202, openapi_extra=BODY, response_model=BatchView)
-async def submit_batch(request: Request) -> Response:
+async def submit_batch(request: Request, caller: Writer) -> Response:
     """Submit up to 10,000 scenarios, as a JSON array or a line each (NDJSON): all of them are accepted, or none.
 
     Equal scenarios share one build. ``GET /jobs?batch=`` lists the jobs.
@@ -66,43 +69,46 @@ async def submit_batch(request: Request) -> Response:
     key = idempotency_key(request)
     raw = await read_body(request, house.settings.batch_limit_bytes, ("application/json", NDJSON))
     lines = media_type(request) == NDJSON
-    content, repeated = await _submit(house, raw, lines, key, request.state.request_id)
+    content, repeated = await _submit(house, raw, lines, key, caller)
     headers = {"Retry-After": "1"}
     if repeated:
         headers["Idempotency-Replayed"] = "true"
     return Response(content, 202, headers, media_type="application/json")
 
 
-async def _submit(
-    house: House, raw: bytes, lines: bool, key: str | None, request_id: str
-) -> tuple[str, bool]:
+async def _submit(house: House, raw: bytes, lines: bool, key: str | None, caller: Caller) -> tuple[str, bool]:
     """Make the jobs of a batch; return the answer, and whether it was given before."""
     documents = await run_in_threadpool(_lines if lines else _array, raw)
-    repeat = (
-        None if key is None else Repeat.of("POST /models/batch", key, json.dumps(documents, sort_keys=True))
-    )
+    scope = f"{caller.tenant} POST /models/batch"
+    repeat = None if key is None else Repeat.of(scope, key, json.dumps(documents, sort_keys=True))
     if repeat is not None:
         known = await house.database.read(find_repeat, repeat, now=time.time())
         if known is not None:
             return known.content or "", True
     wanted = await run_in_threadpool(_wanted, house, documents)
-    content, made, repeated = await house.database.write(
-        _add, wanted, repeat, request_id, house.settings.queue_limit
-    )
+    content, made, repeated = await house.database.write(_add, wanted, repeat, caller, house.settings)
     house.announcer.announce(made)
     return content, repeated
 
 
 def _add(
-    connection: Connection, wanted: Sequence[Wanted], repeat: Repeat | None, request_id: str, queue_limit: int
+    connection: Connection,
+    wanted: Sequence[Wanted],
+    repeat: Repeat | None,
+    caller: Caller,
+    settings: Settings,
 ) -> tuple[str, list[str], bool]:
     now = now_in(connection)
     if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
         return known.content or "", [], True
-    demand_room(connection, len(wanted), queue_limit)
+    demand_quota(connection, caller.tenant, len(wanted), settings.tenant_jobs)
+    demand_room(connection, len(wanted), settings.queue_limit)
     batch = new_id("bat")
     rows = [(one.scenario, one.digest) for one in wanted]
-    jobs = add_jobs(connection, rows, batch_id=batch, request_id=request_id, now=now)
+    jobs = add_jobs(
+        connection, rows, batch_id=batch, request_id=caller.request_id, now=now, tenant=caller.tenant
+    )
+    caller.note(connection, Action.BATCH_SUBMITTED, target=batch, count=len(wanted), now=now)
     content = _view(batch, jobs, wanted).model_dump_json()
     if repeat is not None:
         note_repeat(connection, repeat, batch, now=now)

@@ -11,6 +11,7 @@ import typer
 from service.commands.jobs import jobs
 from service.commands.models import models
 from service.commands.offers import devices, supernets
+from service.keyring import keyring
 from service.offline import offline
 from service.outcome import ending
 from service.training import training
@@ -32,6 +33,7 @@ app.add_typer(models, name="models")
 app.add_typer(jobs, name="jobs")
 app.add_typer(devices, name="devices")
 app.add_typer(supernets, name="supernets")
+app.add_typer(keyring, name="keys")
 
 Host = Annotated[str, typer.Option(help="Name or address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]

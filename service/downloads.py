@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
+from service.auth import Caller, Reader
 from service.errors import Refused
 from service.house import House
 from service.http import demand_json, fails_if_match, matches_etag
@@ -81,10 +82,10 @@ DOWNLOADED: dict[int | str, dict[str, Any]] = {
     responses=DOWNLOADED,
     openapi_extra={"parameters": [*CONDITIONS, *RANGE]},
 )
-async def download_artifact(artifact_id: str, request: Request) -> Response:
+async def download_artifact(artifact_id: str, request: Request, caller: Reader) -> Response:
     """Download a file, or a part of it."""
     house: House = request.app.state.house
-    stored, headers = await _look_up(artifact_id, request)
+    stored, headers = await _look_up(caller, artifact_id, request)
     if matches_etag(request, headers["ETag"]):
         return _unchanged(headers)
     size = stored.artifact.bytes
@@ -102,10 +103,10 @@ async def download_artifact(artifact_id: str, request: Request) -> Response:
     responses=DESCRIBED,
     openapi_extra={"parameters": CONDITIONS},
 )
-async def describe_artifact(artifact_id: str, request: Request) -> Response:
+async def describe_artifact(artifact_id: str, request: Request, caller: Reader) -> Response:
     """Read what a download of the whole file would say of itself."""
     house: House = request.app.state.house
-    stored, headers = await _look_up(artifact_id, request)
+    stored, headers = await _look_up(caller, artifact_id, request)
     if matches_etag(request, headers["ETag"]):
         return _unchanged(headers)
     # It must not promise a file that is lost.
@@ -115,22 +116,24 @@ async def describe_artifact(artifact_id: str, request: Request) -> Response:
 
 
 @router.get("/artifacts/{artifact_id:id}/manifest", response_model=dict[str, object])
-async def read_manifest(artifact_id: str, request: Request) -> Response:
+async def read_manifest(artifact_id: str, request: Request, caller: Reader) -> Response:
     """Read what is known of a file: task, input, limits, figures, and where it came from."""
     demand_json(request)
     house: House = request.app.state.house
-    stored = await house.database.read(_find, artifact_id)
+    stored = await house.database.read(_find, caller.tenant, artifact_id)
     return JSONResponse(stored.manifest, headers={"Cache-Control": CACHE})
 
 
-async def _look_up(artifact_id: str, request: Request) -> tuple[StoredArtifact, dict[str, str]]:
+async def _look_up(
+    caller: Caller, artifact_id: str, request: Request
+) -> tuple[StoredArtifact, dict[str, str]]:
     """Return an artifact and the headers that tell of it.
 
     Raises:
         Refused: there is none, or the client wants another one.
     """
     house: House = request.app.state.house
-    stored = await house.database.read(_find, artifact_id)
+    stored = await house.database.read(_find, caller.tenant, artifact_id)
     headers = _headers(stored)
     # Before If-None-Match and Range (RFC 9110, section 13.2.2): who joins parts of a file asks for no other's.
     if fails_if_match(request, headers["ETag"]):
@@ -155,8 +158,8 @@ def _headers(stored: StoredArtifact) -> dict[str, str]:
     }
 
 
-def _find(connection: Connection, artifact_id: str) -> StoredArtifact:
-    stored = get_artifact(connection, artifact_id)
+def _find(connection: Connection, tenant: str, artifact_id: str) -> StoredArtifact:
+    stored = get_artifact(connection, tenant, artifact_id)
     if stored is None:
         raise Refused("not-found", "there is no such artifact")
     return stored

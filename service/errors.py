@@ -38,6 +38,8 @@ CODES: Mapping[str, Code] = {
     "bad-query": Code(400, "Bad query", "A parameter of the query has a value that cannot be used."),
     "bad-header": Code(400, "Bad header", "A header of the request has a value that cannot be used."),
     "bad-request": Code(400, "Bad request", "The request is not HTTP as this service understands it."),
+    "unauthenticated": Code(401, "Key needed", "The request has no key, or one that is not good (any more)."),
+    "insufficient-scope": Code(403, "Scope needed", "The key is not good for this."),
     "not-found": Code(404, "Not found", "There is nothing at this address."),
     "method-not-allowed": Code(405, "Method not allowed", "The header Allow lists what this address can do."),
     "not-acceptable": Code(406, "Not acceptable", "What the header Accept asks for cannot be made here."),
@@ -62,6 +64,11 @@ CODES: Mapping[str, Code] = {
     "unknown-device": Code(422, "Unknown device", "There is no device of this name; see /devices."),
     "unsupported-format": Code(422, "Unsupported format", "Models are not made in this format or precision."),
     "no-limits": Code(422, "No limits", "A scenario sets at least one limit."),
+    "key-invalid": Code(422, "Invalid key", "A field of the key that is to be made cannot be used."),
+    "rate-limited": Code(
+        429, "Too many requests", "The tenant sends more requests than it may.", retryable=True
+    ),
+    "quota-exceeded": Code(429, "Quota exceeded", "Too many jobs of the tenant are waiting.", retryable=True),
     "queue-full": Code(503, "Queue full", "Too many jobs are waiting.", SERVICE, retryable=True),
     "database-unavailable": Code(
         503, "Database unavailable", "It cannot be reached now.", SERVICE, retryable=True

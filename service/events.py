@@ -7,10 +7,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy import Connection
 
+from service.auth import Reader
 from service.errors import Refused
+from service.gate import Gate
 from service.house import House
 from service.http import last_event_id
-from service.jobs import JobEvent, get_job
+from service.jobs import JobEvent, find_job
 from service.schemas import rfc3339
 
 router = APIRouter()
@@ -23,7 +25,7 @@ PARAMETER: dict[str, Any] = {
 }
 
 
-async def followed(job_id: str, request: Request) -> AsyncIterator[JobEvent]:
+async def followed(job_id: str, request: Request, caller: Reader) -> AsyncIterator[JobEvent]:
     """Return the events to tell; what is wrong with the request is found before the answer begins.
 
     Raises:
@@ -31,7 +33,7 @@ async def followed(job_id: str, request: Request) -> AsyncIterator[JobEvent]:
     """
     house: House = request.app.state.house
     after = last_event_id(request)
-    await house.database.read(_demand_job, job_id)
+    await house.database.read(_demand_job, caller.tenant, job_id)
     return house.listeners.follow(job_id, after)
 
 
@@ -41,17 +43,21 @@ async def followed(job_id: str, request: Request) -> AsyncIterator[JobEvent]:
     response_class=EventSourceResponse,
 )
 async def tell_events(
-    events: Annotated[AsyncIterator[JobEvent], Depends(followed)],
+    events: Annotated[AsyncIterator[JobEvent], Depends(followed)], request: Request, caller: Reader
 ) -> AsyncIterator[ServerSentEvent]:
     """Tell what happens to a job: ``state``, ``phase``, ``progress``, and last ``done``; then the stream ends.
 
     A stream that was cut goes on with the header ``Last-Event-ID``. Every 15 s without an event there is a comment.
     """
+    gate: Gate = request.app.state.gate
     async for event in events:
+        # A stream may be open for longer than its key is good.
+        if not await gate.still_admits(caller):
+            return
         data = {"job_id": event.job_id, **event.data, "at": rfc3339(event.at)}
         yield ServerSentEvent(event=event.kind, id=str(event.id), data=data)
 
 
-def _demand_job(connection: Connection, job_id: str) -> None:
-    if get_job(connection, job_id) is None:
+def _demand_job(connection: Connection, tenant: str, job_id: str) -> None:
+    if find_job(connection, tenant, job_id) is None:
         raise Refused("not-found", "there is no such job")

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, inse
 
 from assembler.scenario import Scenario
 from service.ids import new_id
+from service.scopes import DEFAULT_TENANT
 from service.state import DONE as DONE
 from service.state import State as State
 from service.tables import job_events, jobs
@@ -55,6 +56,7 @@ class Job:
     result: dict[str, Any] | None
     error: dict[str, Any] | None
     batch_id: str | None = None
+    tenant: str = DEFAULT_TENANT
 
     @property
     def done(self) -> bool:
@@ -106,7 +108,13 @@ EVERY = Filter()
 
 
 def add_job(
-    connection: Connection, scenario: Scenario, *, digest: str | None, request_id: str, now: float
+    connection: Connection,
+    scenario: Scenario,
+    *,
+    digest: str | None,
+    request_id: str,
+    now: float,
+    tenant: str = DEFAULT_TENANT,
 ) -> Job:
     """Insert a queued job and return it.
 
@@ -116,8 +124,12 @@ def add_job(
         digest: of the scenario, None when the device's profile is not known yet.
         request_id: of the request that brings it.
         now: s.
+        tenant: whose it is.
     """
-    ((job_id, _),) = add_jobs(connection, [(scenario, digest)], batch_id=None, request_id=request_id, now=now)
+    wanted = [(scenario, digest)]
+    ((job_id, _),) = add_jobs(
+        connection, wanted, batch_id=None, request_id=request_id, now=now, tenant=tenant
+    )
     found = get_job(connection, job_id)
     assert found is not None
     return found
@@ -130,14 +142,14 @@ def add_jobs(
     batch_id: str | None,
     request_id: str,
     now: float,
+    tenant: str,
 ) -> list[tuple[str, str]]:
     """Insert queued jobs; return the id of each and of its model.
 
     Arguments are those of ``add_job``, scenarios with their digests.
     """
-    rows = [
-        _queued(scenario, digest, request_id, now) | {"batch_id": batch_id} for scenario, digest in wanted
-    ]
+    owner = {"batch_id": batch_id, "tenant": tenant}
+    rows = [_queued(scenario, digest, request_id, now) | owner for scenario, digest in wanted]
     connection.execute(insert(jobs), rows)
     event = {"at": now, "kind": "state", "data": {"state": State.QUEUED}}
     connection.execute(insert(job_events), [{"job_id": row["id"], **event} for row in rows])
@@ -163,31 +175,44 @@ def _queued(scenario: Scenario, digest: str | None, request_id: str, now: float)
 
 
 def get_job(connection: Connection, job_id: str) -> Job | None:
-    """Return a job, or None when there is none of this id."""
+    """Return a job of any tenant, or None when there is none of this id; clients are given those of ``find_job``."""
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().first()
     return None if row is None else _job(row)
 
 
+def find_job(connection: Connection, tenant: str, job_id: str) -> Job | None:
+    """Return a tenant's job, or None when it has none of this id."""
+    query = select(jobs).where(jobs.c.id == job_id, jobs.c.tenant == tenant)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else _job(row)
+
+
 def list_jobs(
-    connection: Connection, *, only: Filter = EVERY, before: str | None = None, limit: int
+    connection: Connection, tenant: str, *, only: Filter = EVERY, before: str | None = None, limit: int
 ) -> list[Job]:
-    """Return jobs, newest first.
+    """Return a tenant's jobs, newest first.
 
     Args:
         connection: any transaction.
+        tenant: whose.
         only: which jobs.
         before: only jobs older than the one of this id.
         limit: at most this many.
     """
-    query: Select[Any] = select(jobs).where(*_conditions(only)).order_by(jobs.c.id.desc()).limit(limit)
+    query: Select[Any] = (
+        select(jobs)
+        .where(jobs.c.tenant == tenant, *_conditions(only))
+        .order_by(jobs.c.id.desc())
+        .limit(limit)
+    )
     if before is not None:
         query = query.where(jobs.c.id < before)
     return [_job(row) for row in connection.execute(query).mappings()]
 
 
-def count_jobs(connection: Connection) -> dict[State, int]:
-    """Return how many jobs are in each state."""
-    query = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+def count_jobs(connection: Connection, tenant: str) -> dict[State, int]:
+    """Return how many of a tenant's jobs are in each state."""
+    query = select(jobs.c.state, func.count()).where(jobs.c.tenant == tenant).group_by(jobs.c.state)
     found = {State(state): count for state, count in connection.execute(query)}
     return {state: found.get(state, 0) for state in State}
 

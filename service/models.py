@@ -8,6 +8,7 @@ from sqlalchemy import Connection, RowMapping, insert, select
 from assembler.artifact import Artifact, Assembly
 from service.ids import new_id
 from service.jobs import Hold, Job, State, get_job, move
+from service.scopes import DEFAULT_TENANT
 from service.tables import artifacts, jobs, models
 
 
@@ -20,6 +21,7 @@ class StoredArtifact:
     created_at: float
     artifact: Artifact
     manifest: dict[str, Any]
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Model:
     scenario: dict[str, Any]
     scenario_digest: str
     result: dict[str, Any]
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def publish(connection: Connection, job: Job, hold: Hold, ending: Ending, *, now
         now: s.
     """
     stored = [
-        StoredArtifact(new_id("art"), job.model_id, now, artifact, manifest)
+        StoredArtifact(new_id("art"), job.model_id, now, artifact, manifest, job.tenant)
         for artifact, manifest in ending.outcome.artifacts
     ]
     result = {**ending.outcome.figures, "artifacts": [describe(one) for one in stored]}
@@ -93,7 +96,7 @@ def publish(connection: Connection, job: Job, hold: Hold, ending: Ending, *, now
     )
     if not moved:
         return False
-    model = Model(job.model_id, job.id, now, job.scenario, ending.digest, result)
+    model = Model(job.model_id, job.id, now, job.scenario, ending.digest, result, job.tenant)
     connection.execute(insert(models).values({name: getattr(model, name) for name in Model.__slots__}))
     for one in stored:
         connection.execute(
@@ -102,6 +105,7 @@ def publish(connection: Connection, job: Job, hold: Hold, ending: Ending, *, now
                 model_id=one.model_id,
                 created_at=now,
                 manifest=one.manifest,
+                tenant=job.tenant,
                 **one.artifact.model_dump(),
             )
         )
@@ -116,12 +120,15 @@ def describe(stored: StoredArtifact) -> dict[str, Any]:
     }
 
 
-def find_twin(connection: Connection, digest: str) -> tuple[Job, Outcome] | None:
-    """Return the newest job that built a model for this scenario digest, with its outcome."""
+def find_twin(connection: Connection, tenant: str, digest: str) -> tuple[Job, Outcome] | None:
+    """Return the tenant's newest job that built a model for this scenario digest, with its outcome."""
     query = (
         select(jobs.c.id)
         .where(
-            jobs.c.scenario_digest == digest, jobs.c.state == State.SUCCEEDED, jobs.c.reused_from.is_(None)
+            jobs.c.tenant == tenant,
+            jobs.c.scenario_digest == digest,
+            jobs.c.state == State.SUCCEEDED,
+            jobs.c.reused_from.is_(None),
         )
         .order_by(jobs.c.id.desc())
         .limit(1)
@@ -135,23 +142,25 @@ def find_twin(connection: Connection, digest: str) -> tuple[Job, Outcome] | None
     return (twin, Outcome(files, figures)) if files else None
 
 
-def get_model(connection: Connection, model_id: str) -> Model | None:
-    """Return a model, or None when there is none of this id."""
-    row = connection.execute(select(models).where(models.c.id == model_id)).mappings().first()
+def get_model(connection: Connection, tenant: str, model_id: str) -> Model | None:
+    """Return a tenant's model, or None when it has none of this id."""
+    query = select(models).where(models.c.id == model_id, models.c.tenant == tenant)
+    row = connection.execute(query).mappings().first()
     return None if row is None else Model(**row)
 
 
-def list_models(connection: Connection, *, before: str | None = None, limit: int) -> list[Model]:
-    """Return models, newest first, only those older than the one of the id ``before``."""
-    query = select(models).order_by(models.c.id.desc()).limit(limit)
+def list_models(connection: Connection, tenant: str, *, before: str | None = None, limit: int) -> list[Model]:
+    """Return a tenant's models, newest first, only those older than the one of the id ``before``."""
+    query = select(models).where(models.c.tenant == tenant).order_by(models.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(models.c.id < before)
     return [Model(**row) for row in connection.execute(query).mappings()]
 
 
-def get_artifact(connection: Connection, artifact_id: str) -> StoredArtifact | None:
-    """Return an artifact, or None when there is none of this id."""
-    row = connection.execute(select(artifacts).where(artifacts.c.id == artifact_id)).mappings().first()
+def get_artifact(connection: Connection, tenant: str, artifact_id: str) -> StoredArtifact | None:
+    """Return a tenant's artifact, or None when it has none of this id."""
+    query = select(artifacts).where(artifacts.c.id == artifact_id, artifacts.c.tenant == tenant)
+    row = connection.execute(query).mappings().first()
     return None if row is None else _stored(row)
 
 
@@ -163,4 +172,6 @@ def list_artifacts(connection: Connection, model_id: str) -> list[StoredArtifact
 
 def _stored(row: RowMapping) -> StoredArtifact:
     artifact = Artifact(**{name: row[name] for name in Artifact.model_fields})
-    return StoredArtifact(row["id"], row["model_id"], row["created_at"], artifact, row["manifest"])
+    return StoredArtifact(
+        row["id"], row["model_id"], row["created_at"], artifact, row["manifest"], row["tenant"]
+    )

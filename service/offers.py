@@ -5,6 +5,7 @@ from starlette.concurrency import run_in_threadpool
 
 from assembler.device import DEVICES, Device
 from assembler.errors import ScenarioInvalid
+from service.auth import Reader, Writer
 from service.catalog import Catalog
 from service.errors import Refused
 from service.http import demand_json, json_response
@@ -28,7 +29,7 @@ DEVICE = query_parameter("device", "whose figures are given", {"type": "string",
 
 
 @router.get("/supernets", openapi_extra={"parameters": [DEVICE]}, response_model=SupernetsView)
-async def list_supernets(request: Request) -> Response:
+async def list_supernets(request: Request, caller: Reader) -> Response:
     """List the supernets, with the figures of the dense net on a device."""
     demand_json(request)
     catalog: Catalog = request.app.state.house.catalog
@@ -39,15 +40,15 @@ async def list_supernets(request: Request) -> Response:
 
 
 @router.post("/supernets/rescan", openapi_extra={"parameters": [DEVICE]}, response_model=SupernetsView)
-async def rescan_supernets(request: Request) -> Response:
+async def rescan_supernets(request: Request, caller: Writer) -> Response:
     """Look for new, changed and removed supernets now, and list all; it is also done every few seconds unasked."""
     demand_json(request)
     await run_in_threadpool(request.app.state.house.catalog.look)
-    return await list_supernets(request)
+    return await list_supernets(request, caller)
 
 
 @router.get("/tasks", response_model=TasksView)
-async def list_tasks(request: Request) -> Response:
+async def list_tasks(request: Request, caller: Reader) -> Response:
     """List what can be recognised: any classes of one supernet together."""
     demand_json(request)
     cards = [member.card for member in request.app.state.house.catalog.members]
@@ -61,7 +62,7 @@ async def list_tasks(request: Request) -> Response:
 
 
 @router.get("/devices", response_model=DevicesView)
-async def list_devices(request: Request) -> Response:
+async def list_devices(request: Request, caller: Reader) -> Response:
     """List the devices."""
     demand_json(request)
     catalog: Catalog = request.app.state.house.catalog
@@ -70,7 +71,7 @@ async def list_devices(request: Request) -> Response:
 
 
 @router.get("/devices/{name}", response_model=DeviceView)
-async def read_device(name: str, request: Request) -> Response:
+async def read_device(name: str, request: Request, caller: Reader) -> Response:
     """Read one device with its profiles."""
     demand_json(request)
     catalog: Catalog = request.app.state.house.catalog

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
 
 from service.db import one_at_a_time
 from service.errors import Refused, problem
@@ -37,13 +37,15 @@ def claim_next(
 ) -> tuple[Job, Hold] | None:
     """Give the oldest job that may run to a worker, or one certain job if that may.
 
-    A job whose twin (same scenario digest) is running waits for it; one past its deadline is passed over.
+    A job whose twin (same tenant, same scenario digest) is running waits for it; one past its deadline is passed over.
     """
     # Of two twins that two workers take at once, neither would see the other running.
     one_at_a_time(connection, "claim")
     twin = jobs.alias("twin")
     running_twin = select(twin.c.id).where(
-        twin.c.scenario_digest == jobs.c.scenario_digest, twin.c.state == State.RUNNING
+        twin.c.tenant == jobs.c.tenant,
+        twin.c.scenario_digest == jobs.c.scenario_digest,
+        twin.c.state == State.RUNNING,
     )
     query = (
         select(jobs.c.id, jobs.c.attempt)
@@ -58,12 +60,12 @@ def claim_next(
 
 
 def claim_twin(
-    connection: Connection, worker: str, digest: str, *, lease_s: float, now: float
+    connection: Connection, worker: str, tenant: str, digest: str, *, lease_s: float, now: float
 ) -> tuple[Job, Hold] | None:
-    """Give the oldest queued job of a scenario digest to a worker that has built just that."""
+    """Give a tenant's oldest queued job of a scenario digest to a worker that has built just that for it."""
     query = (
         select(jobs.c.id, jobs.c.attempt)
-        .where(jobs.c.scenario_digest == digest, jobs.c.state == State.QUEUED)
+        .where(jobs.c.tenant == tenant, jobs.c.scenario_digest == digest, jobs.c.state == State.QUEUED)
         .where((jobs.c.deadline_at.is_(None)) | (jobs.c.deadline_at > now))
         .order_by(jobs.c.id)
         .limit(1)
@@ -239,18 +241,51 @@ def demand_room(connection: Connection, count: int, limit: int) -> None:
         raise Refused("queue-full", "too many jobs are waiting", headers={"Retry-After": str(FULL_RETRY_S)})
 
 
-def places(connection: Connection, job_ids: Sequence[str]) -> dict[str, Place]:
-    """Return the places of those of the jobs that are queued."""
+def demand_quota(connection: Connection, tenant: str, count: int, limit: int | None) -> None:
+    """Check that so many more jobs of a tenant may wait.
+
+    Raises:
+        Refused: ``quota-exceeded``, more than ``limit`` would.
+    """
+    if limit is None:
+        return
+    # Of two requests at once, neither would see the other's jobs.
+    one_at_a_time(connection, f"quota {tenant}")
+    query = select(func.count()).where(jobs.c.tenant == tenant, jobs.c.state == State.QUEUED)
+    waiting = connection.scalar(query) or 0
+    if waiting + count > limit:
+        left = max(0, limit - waiting)
+        headers = {
+            "Retry-After": str(FULL_RETRY_S),
+            "RateLimit-Policy": f'"waiting-jobs";q={limit}',
+            "RateLimit": f'"waiting-jobs";r={left}',
+        }
+        detail = f"at most {limit} jobs may wait, {left} more now"
+        raise Refused("quota-exceeded", detail, headers=headers)
+
+
+def places(connection: Connection, tenant: str, job_ids: Sequence[str]) -> dict[str, Place]:
+    """Return the places of those of a tenant's jobs that are queued.
+
+    The position counts the tenant's own jobs; the time until the end counts all.
+    """
     if not job_ids:
         return {}
-    numbered = (
-        select(jobs.c.id, (func.row_number().over(order_by=jobs.c.id) - 1).label("position"))
-        .where(jobs.c.state == State.QUEUED)
-        .subquery()
-    )
+    positions = _ranks(connection, job_ids, jobs.c.tenant == tenant)
+    ranks = _ranks(connection, list(positions))
     duration_s = typical_duration_s(connection)
+    return {
+        job_id: Place(position - 1, round(ranks[job_id] * duration_s, 3))
+        for job_id, position in positions.items()
+    }
+
+
+def _ranks(connection: Connection, job_ids: Sequence[str], *among: ColumnElement[bool]) -> dict[str, int]:
+    """Return where among the queued jobs each of these stands, counted from 1."""
+    number = func.row_number().over(order_by=jobs.c.id).label("number")
+    numbered = select(jobs.c.id, number).where(jobs.c.state == State.QUEUED, *among).subquery()
     rows = connection.execute(select(numbered).where(numbered.c.id.in_(list(job_ids))))
-    return {row.id: Place(row.position, round((row.position + 1) * duration_s, 3)) for row in rows}
+    return {row.id: row.number for row in rows}
 
 
 def typical_duration_s(connection: Connection) -> float:

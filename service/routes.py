@@ -11,6 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from assembler.artifact import Estimate
 from assembler.scenario import MAX_LABELS, Scenario, parse_scenario
+from service.audit import Action
+from service.auth import Caller, Reader, Writer
 from service.db import now_in
 from service.errors import Refused
 from service.house import House
@@ -32,10 +34,11 @@ from service.http import (
     read_body,
 )
 from service.idempotency import Answered, Repeat, find_repeat, note_answer, note_repeat
-from service.jobs import DONE, Filter, State, add_job, cancel, count_jobs, get_job, list_jobs
+from service.jobs import DONE, Filter, Job, State, add_job, cancel, count_jobs, find_job, list_jobs
 from service.models import get_model, list_models
-from service.queue import demand_room, places
+from service.queue import demand_quota, demand_room, places
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
+from service.settings import Settings
 
 router = APIRouter()
 RETRY_AFTER_S = 1
@@ -96,7 +99,7 @@ FILTERS = [
     responses={201: {"model": JobView}},
     response_model=JobView,
 )
-async def submit_model(request: Request) -> Response:
+async def submit_model(request: Request, caller: Writer) -> Response:
     """Submit a scenario; with ``Prefer: wait=N`` the answer waits for the job to end.
 
     A request with an ``Idempotency-Key`` can be sent again after a lost answer: no second job is made.
@@ -106,8 +109,10 @@ async def submit_model(request: Request) -> Response:
     wait_s, key = preferred_wait_s(request), idempotency_key(request)
     raw = await read_body(request, house.settings.body_limit_bytes)
     scenario = await run_in_threadpool(parse_scenario, raw)
-    repeat = None if key is None else Repeat.of("POST /models", key, scenario.model_dump_json())
-    found = await _submit(house, scenario, repeat, request.state.request_id)
+    repeat = (
+        None if key is None else Repeat.of(f"{caller.tenant} POST /models", key, scenario.model_dump_json())
+    )
+    found = await _submit(house, scenario, repeat, caller)
     headers = {"Location": f"/jobs/{found.made}"}
     if found.repeated:
         headers["Idempotency-Replayed"] = "true"
@@ -116,7 +121,7 @@ async def submit_model(request: Request) -> Response:
     if wait_s is not None:
         await house.listeners.until_done(found.made, wait_s)
         headers["Preference-Applied"] = f"wait={wait_s:g}"
-    body = await house.database.read(_read_job, found.made)
+    body = await house.database.read(_read_job, caller.tenant, found.made)
     status = 201 if body.done else 202
     if repeat is not None:
         await house.database.note(note_answer, repeat, status, body.model_dump_json())
@@ -124,7 +129,7 @@ async def submit_model(request: Request) -> Response:
 
 
 @router.post("/models/check", openapi_extra=SCENARIO_BODY, response_model=Estimate)
-async def check_model(request: Request) -> Response:
+async def check_model(request: Request, caller: Reader) -> Response:
     """Say whether a scenario can be met, with predicted figures; nothing is made or kept."""
     demand_json(request)
     house: House = request.app.state.house
@@ -134,20 +139,20 @@ async def check_model(request: Request) -> Response:
 
 
 @router.get("/models", openapi_extra={"parameters": PAGE}, response_model=ModelsView)
-async def list_all_models(request: Request) -> Response:
+async def list_all_models(request: Request, caller: Reader) -> Response:
     """List generated models, newest first."""
     demand_json(request)
     house: House = request.app.state.house
     size, before = query_page_size(request), query_page_token(request, "mdl")
-    return json_response(await house.database.read(_read_models, size, before))
+    return json_response(await house.database.read(_read_models, caller.tenant, size, before))
 
 
 @router.get("/models/{model_id:id}", response_model=ModelView)
-async def read_model(model_id: str, request: Request) -> Response:
+async def read_model(model_id: str, request: Request, caller: Reader) -> Response:
     """Read one model: its scenario, figures and files. It is there once its job has succeeded."""
     demand_json(request)
     house: House = request.app.state.house
-    body = await house.database.read(_read_model, model_id)
+    body = await house.database.read(_read_model, caller.tenant, model_id)
     content = body.model_dump_json().encode()
     headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "Cache-Control": "private, no-cache"}
     if matches_etag(request, headers["ETag"]):
@@ -156,7 +161,7 @@ async def read_model(model_id: str, request: Request) -> Response:
 
 
 @router.get("/jobs", openapi_extra={"parameters": [*FILTERS, *PAGE]}, response_model=JobsView)
-async def list_all_jobs(request: Request) -> Response:
+async def list_all_jobs(request: Request, caller: Reader) -> Response:
     """List jobs, newest first, and count all there are by state."""
     demand_json(request)
     house: House = request.app.state.house
@@ -169,20 +174,20 @@ async def list_all_jobs(request: Request) -> Response:
         batch=query_id(request, "batch", "bat"),
     )
     size, before = query_page_size(request), query_page_token(request, "job")
-    body = await house.database.read(_read_jobs, only, size, before)
+    body = await house.database.read(_read_jobs, caller.tenant, only, size, before)
     return json_response(body)
 
 
 @router.get("/jobs/{job_id:id}", openapi_extra={"parameters": [WAIT]}, response_model=JobView)
-async def read_job(job_id: str, request: Request) -> Response:
+async def read_job(job_id: str, request: Request, caller: Reader) -> Response:
     """Read one job; with ``?wait=N`` the answer waits for it to end."""
     demand_json(request)
     house: House = request.app.state.house
     wait_s = query_wait_s(request)
-    body = await house.database.read(_read_job, job_id)
+    body = await house.database.read(_read_job, caller.tenant, job_id)
     if wait_s and not body.done:
         await house.listeners.until_done(body.id, wait_s)
-        body = await house.database.read(_read_job, job_id)
+        body = await house.database.read(_read_job, caller.tenant, job_id)
     return _job_response(body, 200, {})
 
 
@@ -192,15 +197,17 @@ async def read_job(job_id: str, request: Request) -> Response:
     responses={200: {"model": JobView}},
     response_model=JobView,
 )
-async def cancel_job(job_id: str, request: Request) -> Response:
+async def cancel_job(job_id: str, request: Request, caller: Writer) -> Response:
     """Cancel a job: one that is queued ends at once, a running one within 10 s."""
     demand_json(request)
     house: House = request.app.state.house
-    asked = await house.database.write(_cancel, job_id)
-    return _job_response(await house.database.read(_read_job, job_id), 202 if asked else 200, {})
+    asked = await house.database.write(_cancel, caller, job_id)
+    return _job_response(
+        await house.database.read(_read_job, caller.tenant, job_id), 202 if asked else 200, {}
+    )
 
 
-async def _submit(house: House, scenario: Scenario, repeat: Repeat | None, request_id: str) -> Answered:
+async def _submit(house: House, scenario: Scenario, repeat: Repeat | None, caller: Caller) -> Answered:
     """Make a job, or find the one that an equal request has made."""
     if repeat is not None:
         # What was accepted once stays so, whatever has become of its supernet.
@@ -208,7 +215,7 @@ async def _submit(house: House, scenario: Scenario, repeat: Repeat | None, reque
         if known is not None:
             return known
     digest = await run_in_threadpool(lambda: house.catalog.digest(scenario, house.catalog.card(scenario)))
-    made = await house.database.write(_add, scenario, digest, repeat, request_id, house.settings.queue_limit)
+    made = await house.database.write(_add, scenario, digest, repeat, caller, house.settings)
     if not made.repeated:
         house.announcer.announce([made.made])
     return made
@@ -219,26 +226,32 @@ def _add(
     scenario: Scenario,
     digest: str | None,
     repeat: Repeat | None,
-    request_id: str,
-    queue_limit: int,
+    caller: Caller,
+    settings: Settings,
 ) -> Answered:
     now = now_in(connection)
     if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
         return known
-    demand_room(connection, 1, queue_limit)
-    job = add_job(connection, scenario, digest=digest, request_id=request_id, now=now)
+    demand_quota(connection, caller.tenant, 1, settings.tenant_jobs)
+    demand_room(connection, 1, settings.queue_limit)
+    job = add_job(
+        connection, scenario, digest=digest, request_id=caller.request_id, now=now, tenant=caller.tenant
+    )
+    caller.note(connection, Action.JOB_SUBMITTED, target=job.id, now=now)
     if repeat is not None:
         note_repeat(connection, repeat, job.id, now=now)
     return Answered(job.id)
 
 
-def _cancel(connection: Connection, job_id: str) -> bool:
+def _cancel(connection: Connection, caller: Caller, job_id: str) -> bool:
     """Ask for a job's end; say whether that was news."""
-    if cancel(connection, job_id, now=now_in(connection)):
+    now = now_in(connection)
+    _demand_job(connection, caller.tenant, job_id)
+    if cancel(connection, job_id, now=now):
+        caller.note(connection, Action.JOB_CANCELLED, target=job_id, now=now)
         return True
-    job = get_job(connection, job_id)
-    if job is None:
-        raise Refused("not-found", "there is no such job")
+    # Read again: it may have ended in between.
+    job = _demand_job(connection, caller.tenant, job_id)
     if job.state in DONE - {State.CANCELLED}:
         raise Refused("job-already-finished", f"the job has {job.state}")
     return False
@@ -251,18 +264,23 @@ def _job_response(body: JobView, status: int, headers: dict[str, str]) -> Respon
     return json_response(body, status, headers)
 
 
-def _read_job(connection: Connection, job_id: str) -> JobView:
-    job = get_job(connection, job_id)
+def _demand_job(connection: Connection, tenant: str, job_id: str) -> Job:
+    job = find_job(connection, tenant, job_id)
     if job is None:
         raise Refused("not-found", "there is no such job")
-    found = places(connection, [job.id]) if job.state is State.QUEUED else {}
+    return job
+
+
+def _read_job(connection: Connection, tenant: str, job_id: str) -> JobView:
+    job = _demand_job(connection, tenant, job_id)
+    found = places(connection, tenant, [job.id]) if job.state is State.QUEUED else {}
     return view_job(job, found.get(job.id))
 
 
-def _read_jobs(connection: Connection, only: Filter, size: int, before: str | None) -> JobsView:
-    found = list_jobs(connection, only=only, before=before, limit=size + 1)
-    queued = places(connection, [job.id for job in found if job.state is State.QUEUED])
-    counts = count_jobs(connection)
+def _read_jobs(connection: Connection, tenant: str, only: Filter, size: int, before: str | None) -> JobsView:
+    found = list_jobs(connection, tenant, only=only, before=before, limit=size + 1)
+    queued = places(connection, tenant, [job.id for job in found if job.state is State.QUEUED])
+    counts = count_jobs(connection, tenant)
     page = found[:size]
     token = page_token(page[-1].id) if len(found) > size else None
     return JobsView(
@@ -270,15 +288,15 @@ def _read_jobs(connection: Connection, only: Filter, size: int, before: str | No
     )
 
 
-def _read_model(connection: Connection, model_id: str) -> ModelView:
-    model = get_model(connection, model_id)
+def _read_model(connection: Connection, tenant: str, model_id: str) -> ModelView:
+    model = get_model(connection, tenant, model_id)
     if model is None:
         raise Refused("not-found", "there is no such model, or it is not made yet")
     return view_model(model)
 
 
-def _read_models(connection: Connection, size: int, before: str | None) -> ModelsView:
-    found = list_models(connection, before=before, limit=size + 1)
+def _read_models(connection: Connection, tenant: str, size: int, before: str | None) -> ModelsView:
+    found = list_models(connection, tenant, before=before, limit=size + 1)
     page = found[:size]
     token = page_token(page[-1].id) if len(found) > size else None
     return ModelsView(models=[view_model(model) for model in page], next_page_token=token)

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from assembler.artifact import LimitCheck, Measured, Predicted
+from service.scopes import Action, Scope
 from service.state import State
 
 # Clients read these bodies too: nothing of the service is loaded for them.
 if TYPE_CHECKING:
+    from service.audit import Entry
     from service.jobs import Job
+    from service.keys import Key
     from service.models import Model
     from service.queue import Place
 
@@ -232,6 +235,54 @@ class DevicesView(View):
     devices: list[DeviceView]
 
 
+class KeyView(View):
+    """A key; its secret is told once, when it is made."""
+
+    id: str
+    tenant: str
+    scopes: list[Scope]
+    label: str | None
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+
+
+class NewKeyView(KeyView):
+    """A key that was just made, with its secret."""
+
+    secret: str
+
+
+class KeysView(View):
+    """A page of keys, newest first."""
+
+    keys: list[KeyView]
+    next_page_token: str | None
+
+
+class EntryView(View):
+    """Something that was done: ``tenant`` is whose affair it was, ``target`` what was acted on."""
+
+    id: str
+    at: str
+    action: Action
+    tenant: str | None
+    key_id: str | None
+    target: str | None
+    count: int
+    detail: str | None
+    address: str | None
+    request_id: str | None
+
+
+class AuditView(View):
+    """A page of the audit log, newest first."""
+
+    entries: list[EntryView]
+    next_page_token: str | None
+
+
 class CodeView(View):
     """What an error code means."""
 
@@ -320,3 +371,23 @@ def view_model(model: "Model") -> ModelView:
             **({"bundle": f"/artifacts/{by_kind['bundle'].id}"} if "bundle" in by_kind else {}),
         },
     )
+
+
+def view_key(key: "Key") -> KeyView:
+    """Return the body of a key."""
+    return KeyView(
+        id=key.id,
+        tenant=key.tenant,
+        scopes=list(key.scopes),
+        label=key.label,
+        created_at=rfc3339(key.created_at) or "",
+        expires_at=rfc3339(key.expires_at),
+        revoked_at=rfc3339(key.revoked_at),
+        last_used_at=rfc3339(key.last_used_at),
+    )
+
+
+def view_entry(entry: "Entry") -> EntryView:
+    """Return the body of an entry of the audit log."""
+    facts = {name: getattr(entry, name) for name in EntryView.model_fields}
+    return EntryView(**{**facts, "at": rfc3339(entry.at)})

@@ -20,7 +20,8 @@ TORCH_DEVICES = ("auto", "cpu", "cuda")
 class Settings:
     """Everything a process of the service needs to know before it starts.
 
-    ``auth_off_explicit`` says that NNF_AUTH=off was set, not merely left at its default.
+    ``auth_required`` says that clients need a key, ``auth_off_explicit`` that NNF_AUTH=off was set, not merely left
+    at its default.
     """
 
     data_dir: Path
@@ -29,11 +30,15 @@ class Settings:
     database_url: URL | None = None
     store_url: str | None = None
     redis_url: str | None = None
+    auth_required: bool = False
     auth_off_explicit: bool = False
     torch_device: str = "auto"
     body_limit_bytes: int = 1024 * 1024
     batch_limit_bytes: int = 16 * 1024 * 1024
     queue_limit: int = 10_000
+    tenant_jobs: int | None = None
+    rate_limit: str | None = None
+    audit_days: float = 365.0
     job_timeout_s: float = 600.0
     lease_s: float = 15.0
     beat_s: float = 1.0
@@ -72,8 +77,8 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         SettingInvalid: a value cannot be used, or asks for something this version does not have.
     """
     auth = environ.get("NNF_AUTH", "")
-    if auth not in ("", "off"):
-        raise SettingInvalid("NNF_AUTH must be off: this version has no API keys yet")
+    if auth not in ("", "off", "required"):
+        raise SettingInvalid("NNF_AUTH must be off or required")
     torch_device = environ.get("NNF_TORCH_DEVICE", "auto")
     if torch_device not in TORCH_DEVICES:
         raise SettingInvalid(f"NNF_TORCH_DEVICE must be one of {', '.join(TORCH_DEVICES)}")
@@ -85,10 +90,14 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         database_url=_database_url(environ.get("NNF_DATABASE_URL")),
         store_url=_store_url(environ.get("NNF_STORE_URL")),
         redis_url=_redis_url(environ.get("NNF_REDIS_URL")),
+        auth_required=auth == "required",
         auth_off_explicit=auth == "off",
         torch_device=torch_device,
         job_timeout_s=_positive(environ, "NNF_JOB_TIMEOUT_S", 600.0),
         queue_limit=_whole(environ, "NNF_QUEUE_LIMIT", 10_000),
+        tenant_jobs=_whole(environ, "NNF_TENANT_JOBS", 0) or None,
+        audit_days=_positive(environ, "NNF_AUDIT_DAYS", 365.0),
+        rate_limit=_rate(environ.get("NNF_RATE_LIMIT")),
     )
 
 
@@ -96,12 +105,12 @@ def check_host(settings: Settings, host: str) -> None:
     """Check that an open service is offered to this machine only, unless that was asked for.
 
     Raises:
-        SettingInvalid: the host is not loopback and NNF_AUTH=off is not set explicitly.
+        SettingInvalid: the host is not loopback, and NNF_AUTH is not set.
     """
-    if not settings.auth_off_explicit and not _is_loopback(host):
+    if not (settings.auth_required or settings.auth_off_explicit or _is_loopback(host)):
         raise SettingInvalid(
             f"refusing to serve on {host} without keys: everyone who reaches it could use it; "
-            "set NNF_AUTH=off to do so all the same"
+            "set NNF_AUTH=required, or NNF_AUTH=off to do so all the same"
         )
 
 
@@ -144,6 +153,20 @@ def _redis_url(text: str | None) -> str | None:
     if text and urlsplit(text).scheme not in ("redis", "rediss", "unix"):
         raise SettingInvalid("NNF_REDIS_URL must be redis://USER:PASSWORD@HOST:PORT/NUMBER")
     return text or None
+
+
+def _rate(text: str | None) -> str | None:
+    """Return a rate of requests."""
+    if not text:
+        return None
+    # Not at the head of the file: it takes as long to load as all the rest of a command.
+    from service.rates import parse_rate
+
+    try:
+        parse_rate(text)
+    except ValueError:
+        raise SettingInvalid("NNF_RATE_LIMIT must be a rate such as 100/second or 1000/minute") from None
+    return text
 
 
 def _folder(name: str, text: str) -> Path:

@@ -9,6 +9,7 @@ from assembler.look.front import front_svg
 from assembler.pareto import Front
 from assembler.scenario import parse_survey
 from service.accept import chosen_type
+from service.auth import Reader
 from service.house import House
 from service.http import JSON, json_response, read_body
 
@@ -33,7 +34,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/models/pareto", openapi_extra=BODY, responses=ANSWERS, response_model=Front)
-async def survey_models(request: Request) -> Response:
+async def survey_models(request: Request, caller: Reader) -> Response:
     """Say which accuracies can be had at which latency, memory and size; nothing is made or kept.
 
     The body is a scenario whose limits are bounds, which need not be set.

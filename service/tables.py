@@ -15,9 +15,17 @@ from sqlalchemy import (
     Text,
 )
 
+from service.scopes import DEFAULT_TENANT
+
 metadata = MetaData()
 # SQLite counts up by itself only what is called an integer, which has 64 bits there.
 NUMBER = BigInteger().with_variant(Integer, "sqlite")
+
+
+def tenant() -> Column[str]:
+    """Return the column that says whose a row is; what was there before there were tenants is the default one's."""
+    return Column("tenant", String, nullable=False, server_default=DEFAULT_TENANT)
+
 
 jobs = Table(
     "jobs",
@@ -43,8 +51,11 @@ jobs = Table(
     Column("result", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
     Column("batch_id", String),
+    tenant(),
     Index("jobs_by_state", "state", "id"),
-    Index("jobs_by_digest", "scenario_digest", "state", "reused_from", "id"),
+    Index("jobs_by_digest", "tenant", "scenario_digest", "state", "reused_from", "id"),
+    Index("jobs_by_tenant", "tenant", "id"),
+    Index("jobs_by_tenant_and_state", "tenant", "state", "id"),
     Index("jobs_by_batch", "batch_id", "id"),
 )
 
@@ -68,6 +79,8 @@ models = Table(
     Column("scenario", JSON, nullable=False),
     Column("scenario_digest", String, nullable=False),
     Column("result", JSON, nullable=False),
+    tenant(),
+    Index("models_by_tenant", "tenant", "id"),
 )
 
 artifacts = Table(
@@ -82,6 +95,7 @@ artifacts = Table(
     Column("bytes", Integer, nullable=False),
     Column("sha256", String, nullable=False),
     Column("manifest", JSON, nullable=False),
+    tenant(),
     Index("artifacts_by_model", "model_id"),
     Index("artifacts_by_sha256", "sha256"),
 )
@@ -118,4 +132,36 @@ device_profiles = Table(
     Column("document", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
     Index("device_profiles_by_device", "device", "supernet", "created_at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant", String, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("secret_sha256", String, nullable=False),
+    Column("label", String),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("revoked_at", Float),
+    Column("last_used_at", Float),
+    Index("api_keys_by_tenant", "tenant", "id"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("action", String, nullable=False),
+    Column("tenant", String),
+    Column("key_id", String),
+    Column("target", String),
+    Column("count", Integer, nullable=False),
+    Column("detail", String),
+    Column("address", String),
+    Column("request_id", String),
+    Index("audit_by_tenant", "tenant", "id"),
+    Index("audit_by_age", "at"),
 )

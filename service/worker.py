@@ -182,7 +182,7 @@ class Worker:
     def _reuse(self, job: Job, hold: Hold, digest: str) -> bool:
         """End a job with the files that an equal scenario left, if there are any and they are whole."""
         _demand(self._note(lambda connection: note_digest(connection, hold, digest)))
-        twin = self._note(lambda connection: find_twin(connection, digest))
+        twin = self._note(lambda connection: find_twin(connection, job.tenant, digest))
         if twin is None or not all(self._store.holds(one.sha256) for one, _ in twin[1].artifacts):
             return False
         source, outcome = twin
@@ -195,7 +195,9 @@ class Worker:
         def end(connection: Connection) -> bool:
             for _ in range(TWINS_AT_ONCE):
                 now = now_in(connection)
-                taken = claim_twin(connection, self._id, digest, lease_s=self._settings.lease_s, now=now)
+                taken = claim_twin(
+                    connection, self._id, job.tenant, digest, lease_s=self._settings.lease_s, now=now
+                )
                 if taken is None:
                     return False
                 publish(connection, *taken, Ending(outcome, digest, [], reused_from=job.id), now=now)

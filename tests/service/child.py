@@ -65,7 +65,8 @@ def run_worker(settings: Settings, worker_id: str) -> int:
 
 def main() -> int:
     what, data_dir, zoo, *more = sys.argv[1:]
-    settings = Settings(data_dir=Path(data_dir), supernets=(Path(zoo),), beat_s=0.2)
+    required = os.environ.get("NNF_AUTH") == "required"
+    settings = Settings(data_dir=Path(data_dir), supernets=(Path(zoo),), beat_s=0.2, auth_required=required)
     if what == "serve":
         command = (sys.executable, "-m", "tests.service.child", "worker", data_dir, zoo)
         return exit_code(lambda: run_api(settings, command))

@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +147,24 @@ def take_away(house: "House") -> None:
     if house.settings.database_url is not None:
         # Nobody listens there.
         house.database.engine = open_engine(house.settings.database_url.set(port=1))
+
+
+def with_auth(house: "House", **changes: Any) -> "House":
+    """Return a house whose clients need a key, with other settings changed too."""
+    return replace(house, settings=replace(house.settings, auth_required=True, **changes))
+
+
+def new_key(house: "House", tenant: str = "acme", *scopes: str, **changes: Any) -> tuple[str, dict[str, str]]:
+    """Make a key that is good for reading and writing, unless scopes are named; return its id and its header."""
+    from service.db import writing
+    from service.keys import create_key
+    from service.scopes import USUAL, Scope
+
+    options = {"label": None, "expires_at": None, "now": time.time(), **changes}
+    with writing(house.engine) as connection:
+        wanted = [Scope(scope) for scope in scopes] or USUAL
+        key, secret = create_key(connection, tenant, scopes=wanted, **options)
+    return key.id, {"Authorization": f"Bearer {secret}"}
 
 
 def ask(app: "FastAPI", method: str, path: str, **options: Any) -> "httpx.Response":

@@ -17,6 +17,7 @@ from service.batches import MAX_SCENARIOS
 from service.db import reading
 from service.house import House
 from service.jobs import State, count_jobs, list_events
+from service.scopes import DEFAULT_TENANT
 from service.tables import jobs
 from service.worker import Worker
 from tests.servers import ON_BOTH_DATABASES
@@ -126,7 +127,7 @@ def test_equal_scenarios_of_a_batch_are_built_once_and_all_end(
         pass
     assert len(built) == 4
     with reading(house.engine) as connection:
-        assert count_jobs(connection)[State.SUCCEEDED] == 240
+        assert count_jobs(connection, DEFAULT_TENANT)[State.SUCCEEDED] == 240
         kinds = [[e.kind for e in list_events(connection, job["id"])] for job in batch["jobs"][4:]]
     assert all(each == ["state", "state", "done"] for each in kinds)
     listed = ask(app, "GET", f"{batch['links']['jobs']}&page_size=200").json()["jobs"]

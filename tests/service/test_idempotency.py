@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, select
 from assembler.artifact import Assembly
 from assembler.phase import Phase
 from assembler.scenario import Scenario
+from service.app import create_app
 from service.db import reading, writing
 from service.errors import Refused
 from service.house import House
@@ -28,7 +29,7 @@ from service.jobs import add_job
 from service.tables import jobs
 from service.worker import Worker
 from tests.servers import ON_BOTH_DATABASES
-from tests.service.making import Building, ask, body, make_assembly, scenario
+from tests.service.making import Building, ask, body, make_assembly, new_key, scenario, with_auth
 
 pytestmark = ON_BOTH_DATABASES
 
@@ -75,6 +76,17 @@ def test_the_same_key_with_another_body_is_refused_and_spacing_is_no_other_body(
     assert spaced.json() == first.json()
     assert submit(app, "two").json()["id"] != first.json()["id"]
     assert count(house) == 2
+
+
+def test_a_key_of_one_tenant_is_none_of_another(house: House) -> None:
+    app = create_app(with_auth(house))
+    made = set()
+    for tenant in ("acme", "zeta"):
+        headers = {**new_key(house, tenant)[1], "Idempotency-Key": "one"}
+        answers = [ask(app, "POST", "/models", json=body(name=tenant), headers=headers) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [202, 202]
+        made |= {answer.json()["id"] for answer in answers}
+    assert len(made) == 2
 
 
 def test_what_was_refused_is_not_remembered(app: FastAPI) -> None:

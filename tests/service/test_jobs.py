@@ -27,6 +27,7 @@ from service.jobs import (
     move,
 )
 from service.migrations import migrate
+from service.scopes import DEFAULT_TENANT
 from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import scenario
 
@@ -111,10 +112,10 @@ def test_jobs_are_listed_newest_first_by_state_and_page_by_page(engine: Engine) 
     made = sorted((add(engine) for _ in range(5)), key=lambda job: job.id, reverse=True)
     push(engine, made[1], State.CANCELLED)
     with reading(engine) as connection:
-        everything = [job.id for job in list_jobs(connection, limit=10)]
-        second = list_jobs(connection, before=made[1].id, limit=2)
-        queued = list_jobs(connection, only=Filter(state=State.QUEUED), limit=10)
-        counts = count_jobs(connection)
+        everything = [job.id for job in list_jobs(connection, DEFAULT_TENANT, limit=10)]
+        second = list_jobs(connection, DEFAULT_TENANT, before=made[1].id, limit=2)
+        queued = list_jobs(connection, DEFAULT_TENANT, only=Filter(state=State.QUEUED), limit=10)
+        counts = count_jobs(connection, DEFAULT_TENANT)
     assert everything == [job.id for job in made]
     assert [job.id for job in second] == [made[2].id, made[3].id]
     assert made[1].id not in [job.id for job in queued]
@@ -123,7 +124,7 @@ def test_jobs_are_listed_newest_first_by_state_and_page_by_page(engine: Engine) 
 
 def listed(engine: Engine, **only: Any) -> list[str]:
     with reading(engine) as connection:
-        found = list_jobs(connection, only=Filter(**only), limit=10)
+        found = list_jobs(connection, DEFAULT_TENANT, only=Filter(**only), limit=10)
     return [job.scenario["name"] for job in found]
 
 

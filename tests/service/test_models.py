@@ -14,6 +14,7 @@ from service.models import (
     publish,
 )
 from service.queue import claim_next
+from service.scopes import DEFAULT_TENANT
 from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import make_assembly, scenario
 
@@ -36,11 +37,11 @@ def test_a_published_model_is_read_with_its_figures_and_its_file(engine: Engine)
         assert publish(connection, job, hold, ENDING, now=3.0)
     with reading(engine) as connection:
         ended = get_job(connection, job.id)
-        model = get_model(connection, job.model_id)
+        model = get_model(connection, DEFAULT_TENANT, job.model_id)
         (file,) = list_artifacts(connection, job.model_id)
-        assert get_artifact(connection, file.id) == file
-        assert list_models(connection, limit=5) == [model]
-        assert list_models(connection, before=job.model_id, limit=5) == []
+        assert get_artifact(connection, DEFAULT_TENANT, file.id) == file
+        assert list_models(connection, DEFAULT_TENANT, limit=5) == [model]
+        assert list_models(connection, DEFAULT_TENANT, before=job.model_id, limit=5) == []
     assert ended is not None
     assert model is not None
     assert (ended.state, ended.progress, ended.scenario_digest) == (State.SUCCEEDED, 1.0, "sha256:d")
@@ -58,8 +59,8 @@ def test_a_model_and_its_bundle_are_published_together_and_found_again_in_order(
         assert publish(connection, job, hold, ending, now=3.0)
     with reading(engine) as connection:
         files = list_artifacts(connection, job.model_id)
-        twin = find_twin(connection, "sha256:d")
-        model = get_model(connection, job.model_id)
+        twin = find_twin(connection, DEFAULT_TENANT, "sha256:d")
+        model = get_model(connection, DEFAULT_TENANT, job.model_id)
     assert model is not None
     assert twin is not None
     assert [file.artifact.kind for file in files] == ["model", "bundle"]
@@ -72,7 +73,7 @@ def test_a_worker_that_lost_its_job_publishes_nothing(engine: Engine) -> None:
     with writing(engine) as connection:
         assert not publish(connection, job, Hold(hold.job_id, hold.worker, 2), ENDING, now=3.0)
     with reading(engine) as connection:
-        assert get_model(connection, job.model_id) is None
+        assert get_model(connection, DEFAULT_TENANT, job.model_id) is None
         assert list_artifacts(connection, job.model_id) == []
 
 
@@ -88,7 +89,7 @@ def test_the_end_of_the_job_and_its_model_are_written_together_or_not_at_all(eng
         publish_and_fail()
     with reading(engine) as connection:
         found = get_job(connection, job.id)
-        assert get_model(connection, job.model_id) is None
+        assert get_model(connection, DEFAULT_TENANT, job.model_id) is None
     assert found is not None
     assert found.state is State.RUNNING
 
@@ -101,8 +102,8 @@ def test_the_twin_of_a_scenario_is_the_job_that_built_it(engine: Engine) -> None
     with writing(engine) as connection:
         publish(connection, second, hold, Ending(ENDING.outcome, "sha256:d", [], first.id), now=4.0)
     with reading(engine) as connection:
-        twin = find_twin(connection, "sha256:d")
-        assert find_twin(connection, "sha256:other") is None
+        twin = find_twin(connection, DEFAULT_TENANT, "sha256:d")
+        assert find_twin(connection, DEFAULT_TENANT, "sha256:other") is None
     assert twin is not None
     assert twin[0].id == first.id
     assert twin[1] == ENDING.outcome

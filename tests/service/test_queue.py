@@ -15,6 +15,7 @@ from service.queue import (
     add_worker,
     beat,
     claim_next,
+    claim_twin,
     confirm_cancel,
     has_ready_worker,
     needs_sweep,
@@ -27,6 +28,7 @@ from service.queue import (
     renew,
     sweep,
 )
+from service.scopes import DEFAULT_TENANT
 from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import scenario
 
@@ -35,10 +37,18 @@ pytestmark = ON_BOTH_DATABASES
 LEASE_S = 10.0
 
 
-def add(engine: Engine, digest: str | None = None, now: float = 100.0, **changes: object) -> Job:
+def add(
+    engine: Engine,
+    digest: str | None = None,
+    now: float = 100.0,
+    tenant: str = DEFAULT_TENANT,
+    **changes: object,
+) -> Job:
     time.sleep(0.0015)  # ids sort by the millisecond they were made in
     with writing(engine, durable=False) as connection:
-        return add_job(connection, scenario(**changes), digest=digest, request_id="req_1", now=now)
+        return add_job(
+            connection, scenario(**changes), digest=digest, request_id="req_1", now=now, tenant=tenant
+        )
 
 
 def claim(engine: Engine, worker: str = "a", now: float = 100.0) -> tuple[Job, Hold]:
@@ -272,14 +282,37 @@ def test_a_worker_counts_as_ready_only_when_it_said_so_lately(engine: Engine) ->
 def test_places_count_the_jobs_before_and_the_time_they_take(engine: Engine) -> None:
     first, second, third = (add(engine) for _ in range(3))
     with reading(engine) as connection:
-        found = places(connection, [third.id, second.id, "job_unknown"])
+        found = places(connection, DEFAULT_TENANT, [third.id, second.id, "job_unknown"])
         assert queued_count(connection) == 3
-        assert places(connection, []) == {}
+        assert places(connection, DEFAULT_TENANT, []) == {}
     assert {job_id: place.position for job_id, place in found.items()} == {second.id: 1, third.id: 2}
     _, hold = claim(engine, now=100.0)
     with writing(engine) as connection:
         move(connection, first.id, State.SUCCEEDED, now=104.0, hold=hold)
-        assert places(connection, [third.id])[third.id].eta_s == pytest.approx(8.0)
+        assert places(connection, DEFAULT_TENANT, [third.id])[third.id].eta_s == pytest.approx(8.0)
+
+
+def test_places_count_the_jobs_of_the_same_tenant_and_the_time_that_all_take(engine: Engine) -> None:
+    one, _, other = (add(engine, tenant=tenant) for tenant in ("acme", "acme", "zeta"))
+    with reading(engine) as connection:
+        found = places(connection, "acme", [one.id, other.id])
+        assert set(found) == {one.id}
+        found |= places(connection, "zeta", [one.id, other.id])
+    assert [found[job.id].position for job in (one, other)] == [0, 0]
+    assert found[other.id].eta_s == pytest.approx(3 * found[one.id].eta_s)
+
+
+def test_equal_jobs_of_two_tenants_are_no_twins(engine: Engine) -> None:
+    first, other, twin = (add(engine, "sha256:d", tenant=tenant) for tenant in ("acme", "zeta", "acme"))
+    assert claim(engine)[0].id == first.id
+    # It does not wait for the first, and the last, which does, is none of its twins.
+    assert claim(engine)[0].id == other.id
+    assert try_claim(engine) is None
+    with writing(engine) as connection:
+        assert claim_twin(connection, "b", "zeta", "sha256:d", lease_s=LEASE_S, now=100.0) is None
+        taken = claim_twin(connection, "b", "acme", "sha256:d", lease_s=LEASE_S, now=100.0)
+    assert taken is not None
+    assert taken[0].id == twin.id
 
 
 def test_phases_are_written_with_an_event_each(engine: Engine) -> None:

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -74,6 +75,30 @@ def test_a_client_that_waits_is_answered_when_the_service_ends(data_dir: Path, z
         assert follow(house, job)["done"] is False
         assert house.process.wait(20) == 0
         ending.wait()
+
+
+def test_keys_are_made_beside_a_running_service_and_revoked_within_a_second(
+    data_dir: Path, zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNF_AUTH", "required")
+    with running(data_dir, zoo) as house:
+        house.wait_ready()
+        said = command("keys", "create", "--tenant", "acme", "--json", "--data-dir", str(data_dir))
+        made = json.loads(said.stdout)
+        assert house.client.get("/jobs").status_code == 401
+        # Nothing of a large body is taken, and the answer comes all the same.
+        assert house.client.post("/models/batch", content=b" " * 4_000_000).status_code == 401
+        house.client.headers["Authorization"] = f"Bearer {made['secret']}"
+        job = submit(house, "quick", wait_s=20)
+        assert job["state"] == "succeeded"
+        assert house.client.get(f"/artifacts/{job['result']['artifacts'][0]['id']}").status_code == 200
+        command("keys", "revoke", made["id"], "--data-dir", str(data_dir))
+        time.sleep(1.0)
+        assert house.client.get("/jobs").status_code == 401
+        house.process.send_signal(signal.SIGTERM)
+        assert house.process.wait(20) == 0
+    listed = json.loads(command("keys", "list", "--json", "--data-dir", str(data_dir)).stdout)
+    assert listed[0]["last_used_at"] is not None
 
 
 def test_jobs_survive_the_death_of_everything(data_dir: Path, zoo: Path) -> None:

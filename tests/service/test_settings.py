@@ -10,6 +10,12 @@ def test_without_any_setting_the_defaults_hold() -> None:
     settings = read_settings({})
     assert settings.data_dir == Path("nnfactory-data").absolute()
     assert (settings.supernets, settings.datasets, settings.torch_device) == ((), None, "auto")
+    assert (settings.auth_off_explicit, settings.auth_required) == (False, False)
+
+
+def test_keys_may_be_required() -> None:
+    settings = read_settings({"NNF_AUTH": "required"})
+    assert settings.auth_required
     assert not settings.auth_off_explicit
 
 
@@ -33,7 +39,6 @@ def test_settings_come_from_the_environment_and_the_command_line_goes_first(tmp_
 @pytest.mark.parametrize(
     "environ",
     [
-        {"NNF_AUTH": "required"},
         {"NNF_AUTH": "no"},
         {"NNF_TORCH_DEVICE": "tpu"},
         {"NNF_SUPERNETS": "/nowhere/at/all"},
@@ -50,6 +55,9 @@ def test_settings_come_from_the_environment_and_the_command_line_goes_first(tmp_
         {"NNF_QUEUE_LIMIT": "0"},
         {"NNF_QUEUE_LIMIT": "0.5"},
         {"NNF_QUEUE_LIMIT": "1.5"},
+        {"NNF_TENANT_JOBS": "0"},
+        {"NNF_RATE_LIMIT": "many"},
+        {"NNF_AUDIT_DAYS": "for ever"},
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused_by_name(environ: dict[str, str]) -> None:
@@ -61,16 +69,26 @@ def test_a_queue_may_be_as_short_as_one_job() -> None:
     assert read_settings({"NNF_QUEUE_LIMIT": "1"}).queue_limit == 1
 
 
+def test_tenants_are_held_up_only_where_that_is_set() -> None:
+    settings = read_settings({})
+    assert (settings.rate_limit, settings.tenant_jobs) == (None, None)
+    settings = read_settings({"NNF_RATE_LIMIT": "100/second", "NNF_TENANT_JOBS": "50"})
+    assert (settings.rate_limit, settings.tenant_jobs) == ("100/second", 50)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
 def test_loopback_may_be_served_without_keys(host: str, tmp_path: Path) -> None:
     check_host(Settings(data_dir=tmp_path), host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
-def test_other_hosts_are_refused_unless_auth_is_off_explicitly(host: str, tmp_path: Path) -> None:
+def test_other_hosts_are_refused_unless_keys_are_required_or_auth_is_off_explicitly(
+    host: str, tmp_path: Path
+) -> None:
     with pytest.raises(SettingInvalid, match="NNF_AUTH=off"):
         check_host(Settings(data_dir=tmp_path), host)
     check_host(Settings(data_dir=tmp_path, auth_off_explicit=True), host)
+    check_host(Settings(data_dir=tmp_path, auth_required=True), host)
 
 
 def test_a_database_server_is_named_as_its_address_says() -> None:

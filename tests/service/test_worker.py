@@ -20,8 +20,9 @@ from assembler.scenario import Scenario
 from service.db import reading, writing
 from service.house import House
 from service.jobs import Job, State, add_job, cancel, get_job, list_events
-from service.models import list_artifacts
+from service.models import get_artifact, get_model, list_artifacts
 from service.queue import sweep
+from service.scopes import DEFAULT_TENANT
 from service.worker import Builder, Worker
 from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import Building, build_both, digest_of, make_assembly, scenario
@@ -33,11 +34,10 @@ FIGURES = Predicted(latency_ms=0.1, memory_mb=1, size_mb=0.1, accuracy=0.5)
 DIAGNOSIS = Diagnosis(feasible=False, binding=("latency_ms",), best_possible=FIGURES, nearest=())
 
 
-def add(house: House, now: float | None = None, **changes: object) -> Job:
+def add(house: House, now: float | None = None, tenant: str = DEFAULT_TENANT, **changes: object) -> Job:
+    made = {"digest": None, "request_id": "req_1", "now": now or time.time(), "tenant": tenant}
     with writing(house.engine) as connection:
-        return add_job(
-            connection, scenario(**changes), digest=None, request_id="req_1", now=now or time.time()
-        )
+        return add_job(connection, scenario(**changes), **made)
 
 
 def read(house: House, job: Job) -> Job:
@@ -323,6 +323,24 @@ def test_a_bundle_whose_digest_is_wrong_is_not_delivered(house: House, worker_wi
     job = add(house)
     worker_with(Building(build)).work_once()
     assert read(house, job).state is State.FAILED
+
+
+def test_each_tenant_has_its_own_build_of_an_equal_scenario(house: House, worker_with: Make) -> None:
+    jobs = [add(house, tenant=tenant) for tenant in ("acme", "zeta", "acme")]
+    worker = worker_with()
+    while worker.work_once():
+        pass
+    first, other, again = (read(house, job) for job in jobs)
+    assert (first.reused_from, other.reused_from, again.reused_from) == (None, None, first.id)
+    assert {job.state for job in (first, other, again)} == {State.SUCCEEDED}
+    with reading(house.engine) as connection:
+        for tenant, job in (("acme", first), ("zeta", other), ("acme", again)):
+            model, (file,) = (
+                get_model(connection, tenant, job.model_id),
+                list_artifacts(connection, job.model_id),
+            )
+            assert (model and model.tenant, file.tenant) == (tenant, tenant)
+            assert get_artifact(connection, "nobody", file.id) is None
 
 
 def test_an_assembly_whose_digest_is_wrong_is_not_delivered(house: House, worker_with: Make) -> None:

@@ -1,0 +1,81 @@
+"""Who asks, and what a key must be good for: every route declares its scope, and is given the caller."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Request, Security
+from fastapi.security import HTTPBearer, SecurityScopes
+from sqlalchemy import Connection
+
+from service.audit import Action, Actor, note
+from service.errors import Refused
+from service.scopes import DEFAULT_TENANT, Scope
+
+REALM = 'Bearer realm="nn-factory"'
+BEARER = HTTPBearer(
+    scheme_name="key",
+    description="The secret of an API key (`nnfactory keys create`), where NNF_AUTH=required.",
+    auto_error=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request: for which tenant, good for what, and what the audit log says of it."""
+
+    tenant: str
+    scopes: frozenset[Scope]
+    actor: Actor
+
+    def may(self, scope: Scope) -> bool:
+        """Return whether its key is good for this."""
+        return scope in self.scopes or (scope is Scope.ADMIN and Scope.OPERATOR in self.scopes)
+
+    def note(
+        self, connection: Connection, action: Action, *, target: str, now: float, count: int = 1
+    ) -> None:
+        """Write down what it does for its tenant; arguments are those of ``audit.Entry``."""
+        note(connection, action, self.actor, tenant=self.tenant, target=target, count=count, now=now)
+
+    @property
+    def request_id(self) -> str:
+        """The id of its request."""
+        return self.actor.request_id or ""
+
+    @property
+    def reach(self) -> str | None:
+        """The tenant whose keys and log an admin sees; None for an operator, who sees all."""
+        return None if Scope.OPERATOR in self.scopes else self.tenant
+
+
+def anyone(actor: Actor) -> Caller:
+    """Return who asks where no keys are wanted: keys made so would outlive that, so that it is no admin."""
+    return Caller(DEFAULT_TENANT, frozenset({Scope.READ, Scope.WRITE}), actor)
+
+
+async def permitted(
+    request: Request, needed: SecurityScopes, _: Annotated[object, Security(BEARER)]
+) -> Caller:
+    """Return who asks.
+
+    Raises:
+        Refused: its key is not good for this.
+    """
+    caller: Caller = request.state.caller
+    for name in needed.scopes:
+        if not caller.may(Scope(name)):
+            raise _insufficient(caller, name)
+    return caller
+
+
+Reader = Annotated[Caller, Security(permitted, scopes=[Scope.READ.value])]
+Writer = Annotated[Caller, Security(permitted, scopes=[Scope.WRITE.value])]
+Admin = Annotated[Caller, Security(permitted, scopes=[Scope.ADMIN.value])]
+
+
+def _insufficient(caller: Caller, scope: str) -> Refused:
+    detail = f"this needs a key with the scope {scope}"
+    if caller.actor.key_id is None:
+        detail += "; there are none while NNF_AUTH is off, `nnfactory keys` works all the same"
+    headers = {"WWW-Authenticate": f'{REALM}, error="insufficient_scope", scope="{scope}"'}
+    return Refused("insufficient-scope", detail, headers=headers)

@@ -1,0 +1,313 @@
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import select
+
+from service.app import create_app
+from service.audit import Actor
+from service.auth import Caller, anyone
+from service.db import reading, writing
+from service.gate import is_public
+from service.house import House
+from service.http import page_token
+from service.keys import new_secret, revoke_key
+from service.scopes import Scope
+from service.tables import metadata
+from service.worker import Worker
+from tests.service.making import ask, body, new_key, with_auth
+
+
+def caller(*scopes: Scope) -> Caller:
+    return Caller("acme", frozenset(scopes), Actor("key_1"))
+
+
+def operations(app: FastAPI) -> list[tuple[str, str, dict[str, Any]]]:
+    paths = ask(app, "GET", "/openapi.json").json()["paths"]
+    return [(path, method, one) for path, methods in paths.items() for method, one in methods.items()]
+
+
+def test_every_route_declares_its_scope_or_is_public(app: FastAPI) -> None:
+    for path, method, one in operations(app):
+        if is_public(path):
+            assert "security" not in one, path
+            continue
+        (needed,) = one["security"]
+        (scope,) = needed["key"]
+        assert scope in list(Scope), (path, method)
+        assert {"401", "403"} <= set(one["responses"])
+
+
+def test_what_changes_something_is_not_declared_as_reading(app: FastAPI) -> None:
+    reading = {path for path, method, one in operations(app) if method not in ("get", "head") and reads(one)}
+    assert reading <= {"/models/check", "/models/pareto"}
+
+
+def reads(operation: dict[str, Any]) -> bool:
+    return operation["security"] == [{"key": ["read"]}]
+
+
+def test_the_description_says_how_keys_are_sent(app: FastAPI) -> None:
+    schemes = ask(app, "GET", "/openapi.json").json()["components"]["securitySchemes"]
+    assert (schemes["key"]["type"], schemes["key"]["scheme"]) == ("http", "bearer")
+
+
+def test_no_scope_holds_another_but_an_operator_is_an_admin() -> None:
+    for scope in (Scope.READ, Scope.WRITE, Scope.ADMIN):
+        assert [other for other in Scope if caller(scope).may(other)] == [scope]
+    assert [other for other in Scope if caller(Scope.OPERATOR).may(other)] == [Scope.ADMIN, Scope.OPERATOR]
+
+
+def test_an_admin_sees_one_tenant_and_an_operator_all() -> None:
+    assert caller(Scope.ADMIN).reach == "acme"
+    assert caller(Scope.ADMIN, Scope.OPERATOR).reach is None
+
+
+def test_a_key_without_the_scope_is_told_which_one_is_needed(house: House) -> None:
+    app = create_app(with_auth(house))
+    _, header = new_key(house, "acme", "read")
+    response = ask(app, "POST", "/models", json={}, headers=header)
+    assert (response.status_code, response.json()["code"]) == (403, "insufficient-scope")
+    assert response.headers["www-authenticate"].endswith('error="insufficient_scope", scope="write"')
+    assert ask(app, "GET", "/jobs", headers=header).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/keys"), ("POST", "/keys"), ("GET", "/audit")])
+def test_where_no_keys_are_wanted_nobody_is_an_admin(app: FastAPI, method: str, path: str) -> None:
+    response = ask(app, method, path)
+    assert (response.status_code, response.json()["code"]) == (403, "insufficient-scope")
+    assert not anyone(Actor()).may(Scope.ADMIN)
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What one tenant has: a job, its model and its file, a waiting job, and a key for everything."""
+
+    job: dict[str, Any]
+    waiting: dict[str, Any]
+    batch_id: str
+    key_id: str
+    header: dict[str, str]
+
+    @property
+    def artifact_id(self) -> str:
+        found: str = self.job["result"]["artifacts"][0]["id"]
+        return found
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """By the names that the parts of addresses have."""
+        return {
+            "job_id": self.waiting["id"],
+            "model_id": self.job["model_id"],
+            "artifact_id": self.artifact_id,
+            "key_id": self.key_id,
+        }
+
+
+@pytest.fixture
+def locked(house: House) -> FastAPI:
+    return create_app(with_auth(house))
+
+
+@pytest.fixture
+def both(house: House, locked: FastAPI, worker_with: Callable[[], Worker]) -> tuple[Belongings, Belongings]:
+    """Two tenants that asked for equal models."""
+    keys = [new_key(house, tenant, "read", "write", "admin") for tenant in ("acme", "zeta")]
+    named = [{"name": tenant, "labels": {"site": tenant}} for tenant in ("acme", "zeta")]
+    jobs = [
+        ask(locked, "POST", "/models", json=body(**names), headers=header).json()
+        for (_, header), names in zip(keys, named, strict=True)
+    ]
+    worker = worker_with()
+    while worker.work_once():
+        pass
+    found = []
+    for (key_id, header), names, job in zip(keys, named, jobs, strict=True):
+        wanted = [body(verify=False, **names)]
+        batch = ask(locked, "POST", "/models/batch", json=wanted, headers=header).json()
+        links = [job["links"]["self"], batch["jobs"][0]["links"]["self"]]
+        ended, waiting = (ask(locked, "GET", link, headers=header).json() for link in links)
+        assert ended["state"] == "succeeded"
+        found.append(Belongings(ended, waiting, batch["batch_id"], key_id, header))
+    return found[0], found[1]
+
+
+@pytest.fixture
+def acme(both: tuple[Belongings, Belongings]) -> Belongings:
+    return both[0]
+
+
+@pytest.fixture
+def zeta(both: tuple[Belongings, Belongings]) -> Belongings:
+    return both[1]
+
+
+def told(response: httpx.Response) -> dict[str, Any]:
+    """Return what an answer says, but for what names the request."""
+    found = response.json() if response.content else {}
+    return {name: found[name] for name in found if name not in ("instance", "request_id")}
+
+
+def address(path: str, ids: dict[str, str]) -> str:
+    known = {"name": "local", **ids}
+    return re.sub(r"{(\w+)}", lambda found: known[found[1]], path)
+
+
+def protected(app: FastAPI) -> list[tuple[str, str, str]]:
+    """Return address, method and scope of every route that needs a key."""
+    return [
+        (path, method.upper(), one["security"][0]["key"][0])
+        for path, method, one in operations(app)
+        if not is_public(path)
+    ]
+
+
+def bad_keys(house: House) -> list[dict[str, str]]:
+    every = ("read", "write", "admin", "operator")
+    known, _ = new_key(house, "acme", *every)
+    _, expired = new_key(house, "acme", *every, expires_at=time.time() - 1)
+    revoked_id, revoked = new_key(house, "acme", *every)
+    with writing(house.engine) as connection:
+        revoke_key(connection, revoked_id, now=time.time())
+    wrong = {"Authorization": f"Bearer {new_secret(known)}"}
+    return [{}, {"Authorization": "Bearer x"}, wrong, expired, revoked]
+
+
+def test_no_route_answers_without_a_good_key(house: House, locked: FastAPI, acme: Belongings) -> None:
+    bad = bad_keys(house)
+    for path, method, _ in protected(locked):
+        for header in bad:
+            response = ask(locked, method, address(path, acme.ids), headers=header)
+            assert response.status_code == 401, (path, method, header)
+            assert response.headers["www-authenticate"].startswith("Bearer")
+            assert "acme" not in response.text
+    assert ask(locked, "GET", f"/jobs/{acme.waiting['id']}", headers=acme.header).json() == acme.waiting
+
+
+def test_no_route_answers_a_key_without_its_scope(house: House, locked: FastAPI, acme: Belongings) -> None:
+    for path, method, scope in protected(locked):
+        others = [other for other in ("read", "write", "admin") if other != scope]
+        _, header = new_key(house, "acme", *others)
+        response = ask(locked, method, address(path, acme.ids), headers=header)
+        assert response.status_code == 403, (path, method)
+        assert method == "HEAD" or response.json()["code"] == "insufficient-scope"
+    assert ask(locked, "GET", f"/jobs/{acme.waiting['id']}", headers=acme.header).json() == acme.waiting
+
+
+def test_what_is_anothers_is_answered_as_what_is_not_there(
+    locked: FastAPI, acme: Belongings, zeta: Belongings
+) -> None:
+    nothing = {name: f"{text[:4]}{'0' * 32}" for name, text in zeta.ids.items()}
+    walked = 0
+    for path, method, _ in protected(locked):
+        if not re.search(r"{(\w+_id)}", path):
+            continue
+        walked += 1
+        theirs, absent = (
+            ask(locked, method, address(path, ids), headers=acme.header) for ids in (zeta.ids, nothing)
+        )
+        assert theirs.status_code == absent.status_code == 404, (path, method)
+        assert told(theirs) == told(absent)
+        assert set(theirs.headers) == set(absent.headers)
+    assert walked >= 9
+    # Nothing has become of it.
+    assert ask(locked, "GET", f"/jobs/{zeta.waiting['id']}", headers=zeta.header).json() == zeta.waiting
+    assert ask(locked, "GET", f"/artifacts/{zeta.artifact_id}", headers=zeta.header).status_code == 200
+
+
+def test_lists_and_counts_hold_only_what_is_ones_own(
+    locked: FastAPI, acme: Belongings, zeta: Belongings
+) -> None:
+    theirs = {*zeta.ids.values(), zeta.job["id"], zeta.batch_id, "zeta"}
+    for path, method, _ in protected(locked):
+        if method == "GET" and "{" not in path:
+            text = ask(locked, "GET", path, headers=acme.header).text
+            assert not [one for one in theirs if one in text], path
+    page = ask(locked, "GET", "/jobs", headers=acme.header).json()
+    assert [job["id"] for job in page["jobs"]] == [acme.waiting["id"], acme.job["id"]]
+    assert sum(page["counts"].values()) == 2
+    assert page["jobs"][0]["queue"]["position"] == 0
+    models = ask(locked, "GET", "/models", headers=acme.header).json()["models"]
+    assert [model["id"] for model in models] == [acme.job["model_id"]]
+    assert zeta.job["reused_from"] is None
+
+
+def test_ids_of_another_in_a_query_find_what_ids_of_nothing_find(
+    locked: FastAPI, acme: Belongings, zeta: Belongings
+) -> None:
+    nothing = "0" * 32
+    queries = [
+        ("/jobs?batch={}", zeta.batch_id, f"bat_{nothing}"),
+        ("/jobs?label=site:{}", "zeta", "nothing"),
+        ("/audit?key={}", zeta.key_id, f"key_{nothing}"),
+    ]
+    for form, theirs, absent in queries:
+        found = [ask(locked, "GET", form.format(one), headers=acme.header).json() for one in (theirs, absent)]
+        assert found[0] == found[1]
+    # A page begins after any id: there is nothing to be learnt from one that is another's.
+    for path, last in (
+        ("/jobs", zeta.waiting["id"]),
+        ("/models", zeta.job["model_id"]),
+        ("/keys", zeta.key_id),
+    ):
+        page = ask(locked, "GET", f"{path}?page_token={page_token(last)}", headers=acme.header)
+        assert page.status_code == 200
+        assert "zeta" not in page.text
+
+
+def test_the_log_tells_who_did_what(locked: FastAPI, acme: Belongings) -> None:
+    ask(locked, "POST", f"/jobs/{acme.waiting['id']}/cancel", headers=acme.header)
+    ask(locked, "POST", f"/jobs/{acme.waiting['id']}/cancel", headers=acme.header)
+    found = ask(locked, "GET", "/audit", headers=acme.header).json()["entries"]
+    assert [(one["action"], one["target"], one["key_id"]) for one in found] == [
+        ("job-cancelled", acme.waiting["id"], acme.key_id),
+        ("batch-submitted", acme.batch_id, acme.key_id),
+        ("job-submitted", acme.job["id"], acme.key_id),
+    ]
+
+
+def test_secrets_stand_nowhere_but_in_the_answer_that_makes_them(
+    house: House, locked: FastAPI, acme: Belongings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    answer = ask(locked, "POST", "/keys", json={"scopes": ["read", "write", "admin"]}, headers=acme.header)
+    made = {"Authorization": f"Bearer {answer.json()['secret']}"}
+    headers = [acme.header, made, *(header for header in bad_keys(house) if header)]
+    texts = []
+    walked = [(path, method) for path, method, _ in protected(locked) if method != "DELETE"]
+    for path, method in walked:
+        for header in headers:
+            response = ask(locked, method, address(path, acme.ids), headers=header)
+            texts.append(response.text + str(response.headers))
+            # A secret in the wrong place is not repeated either.
+            secret = header["Authorization"].removeprefix("Bearer ")
+            texts.append(
+                ask(locked, method, f"{address(path, acme.ids)}?state={secret}", headers=acme.header).text
+            )
+    asyncio.run(locked.state.gate.settle(at_once=True))
+    with reading(house.engine) as connection:
+        for table in metadata.sorted_tables:
+            texts += [str(dict(row)) for row in connection.execute(select(table)).mappings()]
+    # The client of this test writes down which addresses it asks.
+    texts += [record.getMessage() for record in caplog.records if not record.name.startswith("httpx")]
+    everything = "\n".join(texts)
+    for header in headers:
+        secret = header["Authorization"].removeprefix("Bearer ")
+        if len(secret) > 20:
+            # Neither as a whole nor the part that is to be guessed.
+            assert secret[36:] not in everything
+
+
+def test_what_a_key_may_do_is_in_the_description_of_each_route(app: FastAPI) -> None:
+    scopes = {f"{method} {path}": scope for path, method, scope in protected(app)}
+    assert scopes["POST /models"] == scopes["POST /models/batch"] == "write"
+    assert scopes["POST /models/check"] == scopes["GET /artifacts/{artifact_id}"] == "read"
+    assert scopes["GET /audit"] == scopes["DELETE /keys/{key_id}"] == "admin"
