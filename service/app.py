@@ -22,6 +22,7 @@ from assembler.errors import AssemblerError
 from assembler.scenario import Scenario, Survey
 from service import admin, batches, downloads, events, health, offers, routes, survey
 from service.audit import forget_entries, has_old_entries
+from service.backlog import count_backlog
 from service.db import is_embedded, now_in
 from service.errors import CODES, Refused, problem, refusal
 from service.gate import Gate, Gatekeeper
@@ -161,6 +162,7 @@ async def _keep_sweeping(house: House, gate: Gate) -> None:
         await asyncio.sleep(house.settings.beat_s)
         for act, failed in (
             (_sweep, "the queue could not be swept"),
+            (_count, "the backlog could not be counted"),
             (_announce_again, "jobs could not be announced again"),
             (_look, "supernets could not be looked for"),
             (_forget, "old keys could not be forgotten"),
@@ -172,6 +174,10 @@ async def _keep_sweeping(house: House, gate: Gate) -> None:
                 await act(house)
             except Exception:
                 log.exception(failed)
+
+
+async def _count(house: House) -> None:
+    await house.database.read(count_backlog, house.backlog)
 
 
 async def _announce_again(house: House) -> None:

@@ -22,10 +22,9 @@ from service.http import demand_json, idempotency_key, media_type, read_body
 from service.idempotency import Repeat, find_repeat, note_answer, note_repeat
 from service.ids import new_id
 from service.jobs import State, add_jobs
-from service.queue import demand_quota, demand_room
+from service.queue import demand_quota
 from service.routes import IDEMPOTENCY_KEY
 from service.schemas import BatchJobView, BatchView
-from service.settings import Settings
 
 router = APIRouter()
 NDJSON = "application/x-ndjson"
@@ -86,7 +85,9 @@ async def _submit(house: House, raw: bytes, lines: bool, key: str | None, caller
         if known is not None:
             return known.content or "", True
     wanted = await run_in_threadpool(_wanted, house, documents)
-    content, made, repeated = await house.database.write(_add, wanted, repeat, caller, house.settings)
+    content, made, repeated = await house.database.write(_add, wanted, repeat, caller, house)
+    if not repeated:
+        house.backlog.add(caller.tenant, len(wanted))
     house.announcer.announce(made)
     return content, repeated
 
@@ -96,13 +97,13 @@ def _add(
     wanted: Sequence[Wanted],
     repeat: Repeat | None,
     caller: Caller,
-    settings: Settings,
+    house: House,
 ) -> tuple[str, list[str], bool]:
     now = now_in(connection)
     if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
         return known.content or "", [], True
-    demand_quota(connection, caller.tenant, len(wanted), settings.tenant_jobs)
-    demand_room(connection, len(wanted), settings.queue_limit)
+    demand_quota(connection, caller.tenant, len(wanted), house.settings.tenant_jobs)
+    house.backlog.demand_room(connection, len(wanted), house.settings.queue_limit)
     batch = new_id("bat")
     rows = [(one.scenario, one.digest) for one in wanted]
     jobs = add_jobs(

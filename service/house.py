@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from service.backlog import Backlog
 from service.catalog import Catalog
 from service.db import Database
 from service.deliveries import Announcer
@@ -24,6 +25,7 @@ class House:
     catalog: Catalog
     listeners: Listeners
     announcer: Announcer
+    backlog: Backlog
 
     @property
     def engine(self) -> Engine:
@@ -47,4 +49,5 @@ def open_house(settings: Settings) -> House:
         catalog=Catalog(settings.data_dir, shelf.members, shelf, alone=settings.database_url is None),
         listeners=Listeners(database),
         announcer=Announcer(settings.redis_url),
+        backlog=Backlog(),
     )

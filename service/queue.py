@@ -5,10 +5,9 @@ was taken away can no longer move the job, whatever it still believes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from service.db import one_at_a_time
 from service.errors import Refused, problem
@@ -20,16 +19,9 @@ MAX_CRASHES = 3
 # Workers stopped from outside are not the job's fault, but no job may come back for ever.
 MAX_ATTEMPTS = 10
 DEFAULT_DURATION_S = 0.5
+LATELY = 500
 FULL_RETRY_S = 5
 HELD = (State.RUNNING, State.CANCELLING)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a queued job stands: jobs before it, and the seconds until it ends, estimated."""
-
-    position: int
-    eta_s: float
 
 
 def claim_next(
@@ -231,16 +223,6 @@ def queued_count(connection: Connection) -> int:
     return int(connection.scalar(query) or 0)
 
 
-def demand_room(connection: Connection, count: int, limit: int) -> None:
-    """Check that so many more jobs may wait.
-
-    Raises:
-        Refused: ``queue-full``, more than ``limit`` would.
-    """
-    if queued_count(connection) + count > limit:
-        raise Refused("queue-full", "too many jobs are waiting", headers={"Retry-After": str(FULL_RETRY_S)})
-
-
 def demand_quota(connection: Connection, tenant: str, count: int, limit: int | None) -> None:
     """Check that so many more jobs of a tenant may wait.
 
@@ -264,40 +246,19 @@ def demand_quota(connection: Connection, tenant: str, count: int, limit: int | N
         raise Refused("quota-exceeded", detail, headers=headers)
 
 
-def places(connection: Connection, tenant: str, job_ids: Sequence[str]) -> dict[str, Place]:
-    """Return the places of those of a tenant's jobs that are queued.
-
-    The position counts the tenant's own jobs; the time until the end counts all.
-    """
-    if not job_ids:
-        return {}
-    positions = _ranks(connection, job_ids, jobs.c.tenant == tenant)
-    ranks = _ranks(connection, list(positions))
-    duration_s = typical_duration_s(connection)
-    return {
-        job_id: Place(position - 1, round(ranks[job_id] * duration_s, 3))
-        for job_id, position in positions.items()
-    }
-
-
-def _ranks(connection: Connection, job_ids: Sequence[str], *among: ColumnElement[bool]) -> dict[str, int]:
-    """Return where among the queued jobs each of these stands, counted from 1."""
-    number = func.row_number().over(order_by=jobs.c.id).label("number")
-    numbered = select(jobs.c.id, number).where(jobs.c.state == State.QUEUED, *among).subquery()
-    rows = connection.execute(select(numbered).where(numbered.c.id.in_(list(job_ids))))
-    return {row.id: row.number for row in rows}
-
-
 def typical_duration_s(connection: Connection) -> float:
     """Return how long the last jobs that succeeded took, on the mean."""
+    duration_s = (jobs.c.finished_at - jobs.c.started_at).label("duration_s")
+    # Those that were reused took no time of a worker; there may be very many in a row.
     last = (
-        select((jobs.c.finished_at - jobs.c.started_at).label("duration_s"))
-        .where(jobs.c.state == State.SUCCEEDED, jobs.c.reused_from.is_(None))
+        select(duration_s, jobs.c.reused_from)
+        .where(jobs.c.state == State.SUCCEEDED)
         .order_by(jobs.c.id.desc())
-        .limit(20)
+        .limit(LATELY)
         .subquery()
     )
-    mean = connection.scalar(select(func.avg(last.c.duration_s)))
+    built = select(last.c.duration_s).where(last.c.reused_from.is_(None)).limit(20).subquery()
+    mean = connection.scalar(select(func.avg(built.c.duration_s)))
     return DEFAULT_DURATION_S if mean is None else float(mean)
 
 

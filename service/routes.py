@@ -1,18 +1,22 @@
 """Routes of models and jobs: the one place where a scenario is parsed."""
 
+import contextlib
 import hashlib
+import logging
 import math
 import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from assembler.artifact import Estimate
 from assembler.scenario import MAX_LABELS, Scenario, parse_scenario
 from service.audit import Action
 from service.auth import Caller, Reader, Writer
+from service.backlog import Backlog
 from service.db import now_in
 from service.errors import Refused
 from service.house import House
@@ -36,11 +40,11 @@ from service.http import (
 from service.idempotency import Answered, Repeat, find_repeat, note_answer, note_repeat
 from service.jobs import DONE, Filter, Job, State, add_job, cancel, count_jobs, find_job, list_jobs
 from service.models import get_model, list_models
-from service.queue import demand_quota, demand_room, places
+from service.queue import demand_quota
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
-from service.settings import Settings
 
 router = APIRouter()
+log = logging.getLogger(__name__)
 RETRY_AFTER_S = 1
 SCENARIO_BODY: dict[str, Any] = {
     "requestBody": {
@@ -112,19 +116,25 @@ async def submit_model(request: Request, caller: Writer) -> Response:
     repeat = (
         None if key is None else Repeat.of(f"{caller.tenant} POST /models", key, scenario.model_dump_json())
     )
-    found = await _submit(house, scenario, repeat, caller)
+    found = await _submit(house, scenario, repeat, caller, waits=wait_s is not None)
     headers = {"Location": f"/jobs/{found.made}"}
     if found.repeated:
         headers["Idempotency-Replayed"] = "true"
-    if found.content is not None:
-        return _job_response(JobView.model_validate_json(found.content), found.status, headers)
+    if found.content is None:
+        # The process that accepted it ended before it answered.
+        body = await house.database.read(_read_job, caller.tenant, found.made, house.backlog)
+    else:
+        body = JobView.model_validate_json(found.content)
+        if wait_s is None or found.repeated:
+            return _job_response(body, found.status, headers)
     if wait_s is not None:
-        await house.listeners.until_done(found.made, wait_s)
+        body = await _wait(house, caller, body, wait_s)
         headers["Preference-Applied"] = f"wait={wait_s:g}"
-    body = await house.database.read(_read_job, caller.tenant, found.made)
     status = 201 if body.done else 202
     if repeat is not None:
-        await house.database.note(note_answer, repeat, status, body.model_dump_json())
+        # Without it, the key is answered with the job as it is then.
+        with contextlib.suppress(SQLAlchemyError):
+            await house.database.note(note_answer, repeat, status, body.model_dump_json())
     return _job_response(body, status, headers)
 
 
@@ -174,7 +184,7 @@ async def list_all_jobs(request: Request, caller: Reader) -> Response:
         batch=query_id(request, "batch", "bat"),
     )
     size, before = query_page_size(request), query_page_token(request, "job")
-    body = await house.database.read(_read_jobs, caller.tenant, only, size, before)
+    body = await house.database.read(_read_jobs, caller.tenant, only, size, before, house.backlog)
     return json_response(body)
 
 
@@ -184,10 +194,10 @@ async def read_job(job_id: str, request: Request, caller: Reader) -> Response:
     demand_json(request)
     house: House = request.app.state.house
     wait_s = query_wait_s(request)
-    body = await house.database.read(_read_job, caller.tenant, job_id)
+    body = await house.database.read(_read_job, caller.tenant, job_id, house.backlog)
     if wait_s and not body.done:
         await house.listeners.until_done(body.id, wait_s)
-        body = await house.database.read(_read_job, caller.tenant, job_id)
+        body = await house.database.read(_read_job, caller.tenant, job_id, house.backlog)
     return _job_response(body, 200, {})
 
 
@@ -203,20 +213,33 @@ async def cancel_job(job_id: str, request: Request, caller: Writer) -> Response:
     house: House = request.app.state.house
     asked = await house.database.write(_cancel, caller, job_id)
     return _job_response(
-        await house.database.read(_read_job, caller.tenant, job_id), 202 if asked else 200, {}
+        await house.database.read(_read_job, caller.tenant, job_id, house.backlog), 202 if asked else 200, {}
     )
 
 
-async def _submit(house: House, scenario: Scenario, repeat: Repeat | None, caller: Caller) -> Answered:
-    """Make a job, or find the one that an equal request has made."""
+async def _wait(house: House, caller: Caller, body: JobView, wait_s: float) -> JobView:
+    """Return a job that was accepted as it is when it has ended or the time is over, as it was if that fails."""
+    try:
+        await house.listeners.until_done(body.id, wait_s)
+        return await house.database.read(_read_job, caller.tenant, body.id, house.backlog)
+    except SQLAlchemyError:
+        log.warning("job %s was accepted, but could not be read again", body.id)
+        return body
+
+
+async def _submit(
+    house: House, scenario: Scenario, repeat: Repeat | None, caller: Caller, *, waits: bool
+) -> Answered:
+    """Make a job, or find the one that an equal request has made; what is answered is in it."""
     if repeat is not None:
         # What was accepted once stays so, whatever has become of its supernet.
         known = await house.database.read(find_repeat, repeat, now=time.time())
         if known is not None:
             return known
     digest = await run_in_threadpool(lambda: house.catalog.digest(scenario, house.catalog.card(scenario)))
-    made = await house.database.write(_add, scenario, digest, repeat, caller, house.settings)
+    made = await house.database.write(_add, scenario, digest, repeat, caller, house, waits=waits)
     if not made.repeated:
+        house.backlog.add(caller.tenant, 1)
         house.announcer.announce([made.made])
     return made
 
@@ -227,20 +250,27 @@ def _add(
     digest: str | None,
     repeat: Repeat | None,
     caller: Caller,
-    settings: Settings,
+    house: House,
+    *,
+    waits: bool,
 ) -> Answered:
     now = now_in(connection)
     if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
         return known
-    demand_quota(connection, caller.tenant, 1, settings.tenant_jobs)
-    demand_room(connection, 1, settings.queue_limit)
+    demand_quota(connection, caller.tenant, 1, house.settings.tenant_jobs)
+    house.backlog.demand_room(connection, 1, house.settings.queue_limit)
+    place = house.backlog.last_place(connection, caller.tenant)
     job = add_job(
         connection, scenario, digest=digest, request_id=caller.request_id, now=now, tenant=caller.tenant
     )
     caller.note(connection, Action.JOB_SUBMITTED, target=job.id, now=now)
+    # All in one transaction: an answer that had to be read again could fail, with the job made.
+    content = view_job(job, place).model_dump_json()
     if repeat is not None:
         note_repeat(connection, repeat, job.id, now=now)
-    return Answered(job.id)
+        if not waits:
+            note_answer(connection, repeat, 202, content)
+    return Answered(job.id, content=content)
 
 
 def _cancel(connection: Connection, caller: Caller, job_id: str) -> bool:
@@ -271,15 +301,16 @@ def _demand_job(connection: Connection, tenant: str, job_id: str) -> Job:
     return job
 
 
-def _read_job(connection: Connection, tenant: str, job_id: str) -> JobView:
+def _read_job(connection: Connection, tenant: str, job_id: str, backlog: Backlog) -> JobView:
     job = _demand_job(connection, tenant, job_id)
-    found = places(connection, tenant, [job.id]) if job.state is State.QUEUED else {}
-    return view_job(job, found.get(job.id))
+    return view_job(job, backlog.places(connection, [job], now=time.time()).get(job.id))
 
 
-def _read_jobs(connection: Connection, tenant: str, only: Filter, size: int, before: str | None) -> JobsView:
+def _read_jobs(
+    connection: Connection, tenant: str, only: Filter, size: int, before: str | None, backlog: Backlog
+) -> JobsView:
     found = list_jobs(connection, tenant, only=only, before=before, limit=size + 1)
-    queued = places(connection, tenant, [job.id for job in found if job.state is State.QUEUED])
+    queued = backlog.places(connection, found, now=time.time())
     counts = count_jobs(connection, tenant)
     page = found[:size]
     token = page_token(page[-1].id) if len(found) > size else None

@@ -12,10 +12,10 @@ from service.state import State
 # Clients read these bodies too: nothing of the service is loaded for them.
 if TYPE_CHECKING:
     from service.audit import Entry
+    from service.backlog import Place
     from service.jobs import Job
     from service.keys import Key
     from service.models import Model
-    from service.queue import Place
 
 
 class View(BaseModel):

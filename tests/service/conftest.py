@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy import URL, Engine, make_url
 
 from service.app import create_app
+from service.backlog import Backlog
 from service.catalog import Catalog
 from service.db import Database, open_engine
 from service.deliveries import Announcer
@@ -95,6 +96,7 @@ def house(settings: Settings, database: Database, tmp_path: Path) -> House:
         catalog=Catalog(settings.data_dir, members),
         listeners=Listeners(database),
         announcer=Announcer(settings.redis_url),
+        backlog=Backlog(),
     )
 
 

@@ -20,8 +20,6 @@ from service.queue import (
     has_ready_worker,
     needs_sweep,
     note_phases,
-    places,
-    queued_count,
     release,
     remove_dead_workers,
     remove_worker,
@@ -277,29 +275,6 @@ def test_a_worker_counts_as_ready_only_when_it_said_so_lately(engine: Engine) ->
         beat(connection, "a", ready=True, now=101.0)
         assert has_ready_worker(connection, since=101.0)
         assert not has_ready_worker(connection, since=101.1)
-
-
-def test_places_count_the_jobs_before_and_the_time_they_take(engine: Engine) -> None:
-    first, second, third = (add(engine) for _ in range(3))
-    with reading(engine) as connection:
-        found = places(connection, DEFAULT_TENANT, [third.id, second.id, "job_unknown"])
-        assert queued_count(connection) == 3
-        assert places(connection, DEFAULT_TENANT, []) == {}
-    assert {job_id: place.position for job_id, place in found.items()} == {second.id: 1, third.id: 2}
-    _, hold = claim(engine, now=100.0)
-    with writing(engine) as connection:
-        move(connection, first.id, State.SUCCEEDED, now=104.0, hold=hold)
-        assert places(connection, DEFAULT_TENANT, [third.id])[third.id].eta_s == pytest.approx(8.0)
-
-
-def test_places_count_the_jobs_of_the_same_tenant_and_the_time_that_all_take(engine: Engine) -> None:
-    one, _, other = (add(engine, tenant=tenant) for tenant in ("acme", "acme", "zeta"))
-    with reading(engine) as connection:
-        found = places(connection, "acme", [one.id, other.id])
-        assert set(found) == {one.id}
-        found |= places(connection, "zeta", [one.id, other.id])
-    assert [found[job.id].position for job in (one, other)] == [0, 0]
-    assert found[other.id].eta_s == pytest.approx(3 * found[one.id].eta_s)
 
 
 def test_equal_jobs_of_two_tenants_are_no_twins(engine: Engine) -> None:
