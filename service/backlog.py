@@ -98,7 +98,7 @@ def count_backlog(connection: Connection, backlog: Backlog) -> None:
         .where(jobs.c.state == State.QUEUED)
         .group_by(jobs.c.tenant)
     )
-    backlog.tenants = {row.tenant: row.waiting for row in connection.execute(query.group_by(jobs.c.tenant))}
+    backlog.tenants = {row.tenant: row.waiting for row in connection.execute(query)}
     backlog.duration_s = typical_duration_s(connection)
     backlog.counted_at = time.monotonic()
 
