@@ -25,7 +25,7 @@ DRIVER = "postgresql+psycopg"
 # A server that does not answer within so long is away.
 CONNECT_TIMEOUT_S = 3
 STATEMENT_TIMEOUT_MS = 15_000
-POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 24, "pool_timeout": 5, "pool_pre_ping": True}
+POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 24, "pool_timeout": 10, "pool_pre_ping": True}
 
 P = ParamSpec("P")
 T = TypeVar("T")
