@@ -1,13 +1,14 @@
 """The backlog: how many jobs wait, known without counting them at every request.
 
-It is counted once a beat, and in between only goes up, by what this process accepts.
+It is counted once a beat; in between only what this process accepts is added.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import Connection, func, select
 
 from service.errors import Refused
 from service.jobs import Job, State
@@ -31,9 +32,15 @@ class Place:
 
 @dataclass(slots=True)
 class Backlog:
-    """How many jobs of each tenant wait, and how long one takes, as of a moment ago; for one process."""
+    """How many jobs of each tenant wait, which come first, and how long one takes, as of a moment ago.
+
+    For one process. ``first`` has the jobs at the head of the queue and those that this process has accepted since: how
+    many of its tenant stand before each, and how many of all; ``last_at`` is when the last one of the head came.
+    """
 
     tenants: dict[str, int] = field(default_factory=dict)
+    first: dict[str, tuple[int, int]] = field(default_factory=dict)
+    last_at: float = 0.0
     duration_s: float = 0.0
     counted_at: float = float("-inf")
 
@@ -47,9 +54,12 @@ class Backlog:
         """Whether it is to be counted again."""
         return time.monotonic() - self.counted_at > STALE_S
 
-    def add(self, tenant: str, count: int) -> None:
+    def add(self, tenant: str, job_ids: Sequence[str]) -> None:
         """Take account of jobs that this process has accepted."""
-        self.tenants[tenant] = self.tenants.get(tenant, 0) + count
+        own, of_all = self.tenants.get(tenant, 0), self.waiting
+        for number, job_id in enumerate(job_ids):
+            self.first[job_id] = (own + number, of_all + number)
+        self.tenants[tenant] = own + len(job_ids)
 
     def demand_room(self, connection: Connection, count: int, limit: int) -> None:
         """Check that so many more jobs may wait.
@@ -70,7 +80,7 @@ class Backlog:
         return self._place(self.tenants.get(tenant, 0), self.waiting)
 
     def places(self, connection: Connection, found: Sequence[Job], *, now: float) -> dict[str, Place]:
-        """Return the places of those of some jobs, all of one tenant, that are queued.
+        """Return the places of those of some jobs that are queued.
 
         Args:
             connection: any transaction.
@@ -78,14 +88,18 @@ class Backlog:
             now: s.
         """
         queued = [job for job in found if job.state is State.QUEUED]
-        if not queued:
-            return {}
-        if self.stale:
+        if queued and self.stale:
             count_backlog(connection, self)
-        tenant = queued[0].tenant
-        own = _ranks(connection, queued, self.tenants.get(tenant, 0), now, jobs.c.tenant == tenant)
-        among_all = _ranks(connection, queued, self.waiting, now)
-        return {job.id: self._place(own[job.id], among_all[job.id]) for job in queued}
+        return {job.id: self._place(*(self.first.get(job.id) or self._estimate(job, now))) for job in queued}
+
+    def _estimate(self, job: Job, now: float) -> tuple[int, int]:
+        """Return about how many jobs stand before one that is not at the head, by when it came."""
+        share = min(1.0, max(0.0, (job.created_at - self.last_at) / max(now - self.last_at, 1e-3)))
+        own, of_all = self.tenants.get(job.tenant, 1), self.waiting
+        counted = min(COUNTED, of_all)
+        # Those of a tenant are taken to be spread evenly over the queue.
+        before = counted + round((of_all - counted) * share)
+        return round(before * own / max(of_all, 1)), before
 
     def _place(self, before: int, before_of_all: int) -> Place:
         return Place(before, round((before_of_all + 1) * self.duration_s, 3))
@@ -93,30 +107,17 @@ class Backlog:
 
 def count_backlog(connection: Connection, backlog: Backlog) -> None:
     """Count what waits now."""
-    query = (
-        select(jobs.c.tenant, func.count().label("waiting"))
-        .where(jobs.c.state == State.QUEUED)
-        .group_by(jobs.c.tenant)
-    )
+    waiting = jobs.c.state == State.QUEUED
+    query = select(jobs.c.tenant, func.count().label("waiting")).where(waiting).group_by(jobs.c.tenant)
+    head = select(jobs.c.id, jobs.c.tenant, jobs.c.created_at).where(waiting)
+    seen: Counter[str] = Counter()
+    first: dict[str, tuple[int, int]] = {}
+    last_at = 0.0
+    for number, row in enumerate(connection.execute(head.order_by(jobs.c.id).limit(COUNTED))):
+        first[row.id] = (seen[row.tenant], number)
+        seen[row.tenant] += 1
+        last_at = row.created_at
     backlog.tenants = {row.tenant: row.waiting for row in connection.execute(query)}
+    backlog.first, backlog.last_at = first, last_at
     backlog.duration_s = typical_duration_s(connection)
     backlog.counted_at = time.monotonic()
-
-
-def _ranks(
-    connection: Connection, found: Sequence[Job], waiting: int, now: float, *among: ColumnElement[bool]
-) -> dict[str, int]:
-    """Return how many queued jobs stand before each of these."""
-    first = select(jobs.c.id, jobs.c.created_at).where(jobs.c.state == State.QUEUED, *among)
-    oldest = first.order_by(jobs.c.id).limit(COUNTED).subquery()
-    number = func.row_number().over(order_by=oldest.c.id).label("number")
-    numbered = select(oldest.c.id, number).subquery()
-    rows = connection.execute(select(numbered).where(numbered.c.id.in_([job.id for job in found])))
-    ranks = {row.id: row.number - 1 for row in rows}
-    if len(ranks) < len(found):
-        last_at = connection.scalar(select(func.max(oldest.c.created_at))) or now
-        for job in found:
-            if job.id not in ranks:
-                share = (job.created_at - last_at) / max(now - last_at, 1e-3)
-                ranks[job.id] = COUNTED + round(max(0, waiting - COUNTED) * min(1.0, max(0.0, share)))
-    return ranks

@@ -85,11 +85,12 @@ async def _submit(house: House, raw: bytes, lines: bool, key: str | None, caller
         if known is not None:
             return known.content or "", True
     wanted = await run_in_threadpool(_wanted, house, documents)
-    content, made, repeated = await house.database.write(_add, wanted, repeat, caller, house)
-    if not repeated:
-        house.backlog.add(caller.tenant, len(wanted))
-    house.announcer.announce(made)
-    return content, repeated
+    content, made = await house.database.write(_add, wanted, repeat, caller, house)
+    house.backlog.add(caller.tenant, made)
+    # Those that share a build end with it: the first of them is enough to be told of.
+    first = {one.build: job for job, one in zip(reversed(made), reversed(wanted), strict=False)}
+    house.announcer.announce(list(first.values()))
+    return content, not made
 
 
 def _add(
@@ -98,10 +99,10 @@ def _add(
     repeat: Repeat | None,
     caller: Caller,
     house: House,
-) -> tuple[str, list[str], bool]:
+) -> tuple[str, list[str]]:
     now = now_in(connection)
     if repeat is not None and (known := find_repeat(connection, repeat, now=now, alone=True)) is not None:
-        return known.content or "", [], True
+        return known.content or "", []
     demand_quota(connection, caller.tenant, len(wanted), house.settings.tenant_jobs)
     house.backlog.demand_room(connection, len(wanted), house.settings.queue_limit)
     batch = new_id("bat")
@@ -114,9 +115,7 @@ def _add(
     if repeat is not None:
         note_repeat(connection, repeat, batch, now=now)
         note_answer(connection, repeat, 202, content)
-    # Those that share a build end with it: one of them is enough to be told of.
-    first = {one.build: job for (job, _), one in zip(reversed(jobs), reversed(wanted), strict=True)}
-    return content, list(first.values()), False
+    return content, [job for job, _ in jobs]
 
 
 def _view(batch: str, jobs: Sequence[tuple[str, str]], wanted: Sequence[Wanted]) -> BatchView:

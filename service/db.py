@@ -5,22 +5,26 @@ that it never fails half way because another process was faster. In PostgreSQL w
 must not happen twice is a conditional UPDATE, or is done by one at a time (``one_at_a_time``).
 """
 
+import asyncio
 import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.concurrency import run_in_threadpool
 
 from service.errors import DataUnusable
 
 BUSY_TIMEOUT_MS = 10_000
+# So many writes of one process are committed together at most.
+TOGETHER = 64
 DRIVER = "postgresql+psycopg"
 # A server that does not answer within so long is away.
 CONNECT_TIMEOUT_S = 3
@@ -96,6 +100,8 @@ class Database:
         """
         self.engine = open_engine(url)
         self._async: AsyncEngine | None = None
+        self._waiting: list[_Write] = []
+        self._writing: asyncio.Task[None] | None = None
 
     async def read(
         self, act: Callable[Concatenate[Connection, P], T], *args: P.args, **options: P.kwargs
@@ -136,7 +142,10 @@ class Database:
         **options: Any,
     ) -> T:
         if is_embedded(self.engine):
-            return await run_in_threadpool(_do, opening, self.engine, act, args, options)
+            if "nnf_write" not in transaction:
+                return await run_in_threadpool(_do, opening, self.engine, act, args, options)
+            write = _Write(lambda connection: act(connection, *args, **options), transaction["nnf_durable"])
+            return cast(T, await self._in_turn(write))
         if self._async is None:
             self._async = create_async_engine(self.engine.url, **_server_options())
             event.listen(self._async.sync_engine, "begin", _begin_on_server)
@@ -144,6 +153,60 @@ class Database:
             connection = await connection.execution_options(**transaction)
             async with connection.begin():
                 return await connection.run_sync(act, *args, **options)
+
+    async def _in_turn(self, write: "_Write") -> Any:
+        """Return what a write of the file returns; those that wait for their turn are committed together.
+
+        A file has one writer at a time, and a commit waits for the disk: many small ones would wait long.
+        """
+        self._waiting.append(write)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_all())
+        return await write.result
+
+    async def _write_all(self) -> None:
+        while self._waiting:
+            together, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+            # Who asked is gone: nothing was done yet, and nothing is.
+            together = [write for write in together if not write.result.cancelled()]
+            if not together:
+                continue
+            try:
+                outcomes = await run_in_threadpool(_write_together, self.engine, together)
+            except Exception as error:
+                outcomes = [error] * len(together)
+            for write, outcome in zip(together, outcomes, strict=True):
+                if write.result.cancelled():
+                    continue
+                if isinstance(outcome, Exception):
+                    write.result.set_exception(outcome)
+                else:
+                    write.result.set_result(outcome)
+
+
+class _Write:
+    """Something that is to be done in a writing transaction, and what comes of it."""
+
+    def __init__(self, act: Callable[[Connection], Any], durable: bool) -> None:
+        self.act = act
+        self.durable = durable
+        self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
+def _write_together(engine: Engine, together: Sequence[_Write]) -> list[Any]:
+    """Do several things in one transaction; return what each returned, or raised, which takes back that one alone."""
+    outcomes: list[Any] = []
+    with writing(engine, durable=any(write.durable for write in together)) as connection:
+        for write in together:
+            try:
+                with connection.begin_nested():
+                    outcomes.append(write.act(connection))
+            except Exception as error:
+                # Of a full disk all must hear; a row that was there already is one write's own fault.
+                if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
+                    raise
+                outcomes.append(error)
+    return outcomes
 
 
 def one_at_a_time(connection: Connection, name: str) -> None:

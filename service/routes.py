@@ -239,7 +239,7 @@ async def _submit(
     digest = await run_in_threadpool(lambda: house.catalog.digest(scenario, house.catalog.card(scenario)))
     made = await house.database.write(_add, scenario, digest, repeat, caller, house, waits=waits)
     if not made.repeated:
-        house.backlog.add(caller.tenant, 1)
+        house.backlog.add(caller.tenant, [made.made])
         house.announcer.announce([made.made])
     return made
 

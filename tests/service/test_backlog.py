@@ -97,7 +97,7 @@ def test_a_new_job_stands_where_reading_it_says(engine: Engine) -> None:
 
 def test_what_is_accepted_is_counted_at_once_and_what_others_do_at_the_next_count(engine: Engine) -> None:
     backlog = counted(engine)
-    backlog.add("acme", 3)
+    backlog.add("acme", ["job_1", "job_2", "job_3"])
     assert backlog.waiting == 3
     with reading(engine) as connection:
         assert backlog.last_place(connection, "acme").position == 3

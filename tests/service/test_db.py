@@ -1,14 +1,17 @@
+import asyncio
 import sqlite3
 import threading
 
 import pytest
-from sqlalchemy import Engine, func, insert, select, text
+from sqlalchemy import Connection, Engine, event, func, insert, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from service.db import open_engine, reading, writing
-from service.errors import DataUnusable
+from service.db import Database, open_engine, reading, writing
+from service.errors import DataUnusable, Refused
 from service.migrations import migrate
 from service.settings import Settings
 from service.tables import workers
+from tests.servers import ON_BOTH_DATABASES
 
 WORKER = {"host": "h", "pid": 1, "started_at": 0.0, "seen_at": 0.0, "ready": False}
 
@@ -71,3 +74,97 @@ def test_a_folder_that_cannot_be_made_is_named(settings: Settings) -> None:
     settings.data_dir.write_text("in the way")
     with pytest.raises(DataUnusable, match="cannot be made"):
         open_engine(settings.database_path)
+
+
+def insert_worker(connection: Connection, name: str) -> str:
+    connection.execute(insert(workers).values(id=name, **WORKER))
+    return name
+
+
+def names(engine: Engine) -> set[str]:
+    with reading(engine) as connection:
+        return set(connection.scalars(select(workers.c.id)))
+
+
+@ON_BOTH_DATABASES
+def test_writes_that_come_at_once_are_all_done_and_each_is_told_its_own(database: Database) -> None:
+    async def write() -> list[str]:
+        try:
+            return await asyncio.gather(
+                *(database.write(insert_worker, f"w{number}") for number in range(200))
+            )
+        finally:
+            await database.leave_loop()
+
+    assert asyncio.run(write()) == [f"w{number}" for number in range(200)]
+    assert len(names(database.engine)) == 200
+
+
+@ON_BOTH_DATABASES
+def test_of_writes_that_come_at_once_a_failed_one_takes_back_itself_alone(database: Database) -> None:
+    def fail(connection: Connection, name: str) -> None:
+        insert_worker(connection, name)
+        raise Refused("not-found", name)
+
+    async def write() -> list[object]:
+        acts = [
+            database.write(fail if number % 5 == 3 else insert_worker, f"w{number}") for number in range(50)
+        ]
+        try:
+            # One of each two was there already.
+            return await asyncio.gather(
+                *acts, *(database.write(insert_worker, "twice") for _ in range(2)), return_exceptions=True
+            )
+        finally:
+            await database.leave_loop()
+
+    *found, one, other = asyncio.run(write())
+    for number, outcome in enumerate(found):
+        if number % 5 == 3:
+            assert isinstance(outcome, Refused)
+            assert outcome.detail == f"w{number}"
+        else:
+            assert outcome == f"w{number}"
+    assert names(database.engine) == {f"w{n}" for n in range(50) if n % 5 != 3} | {"twice"}
+    assert {type(one), type(other)} == {str, IntegrityError}
+
+
+def test_writes_of_a_file_that_wait_are_committed_together(database: Database) -> None:
+    commits = []
+    event.listen(database.engine, "commit", commits.append)
+
+    async def write() -> None:
+        await asyncio.gather(*(database.write(insert_worker, f"w{number}") for number in range(60)))
+
+    asyncio.run(write())
+    assert len(commits) <= 3
+
+
+def test_when_a_file_cannot_be_written_all_that_wait_are_told(database: Database) -> None:
+    async def write() -> list[object]:
+        with writing(database.engine) as connection:
+            connection.execute(text("DROP TABLE workers"))
+        return await asyncio.gather(
+            *(database.write(insert_worker, f"w{number}") for number in range(5)), return_exceptions=True
+        )
+
+    assert {type(outcome) for outcome in asyncio.run(write())} == {OperationalError}
+
+
+def test_what_nobody_waits_for_any_more_is_not_begun(database: Database) -> None:
+    async def write() -> None:
+        first = asyncio.create_task(database.write(insert_worker, "first"))
+        later = asyncio.create_task(database.write(insert_worker, "later"))
+        await asyncio.sleep(0)
+        later.cancel()
+        await first
+        assert await database.write(insert_worker, "last") == "last"
+
+    asyncio.run(write())
+    assert names(database.engine) >= {"first", "last"}
+
+
+def test_a_file_of_another_loop_is_written_all_the_same(database: Database) -> None:
+    for name in ("a", "b"):
+        assert asyncio.run(database.write(insert_worker, name)) == name
+    assert names(database.engine) == {"a", "b"}
