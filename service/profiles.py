@@ -29,7 +29,7 @@ def share_profiles(connection: Connection, data_dir: Path, *, now: float) -> int
         try:
             stored = json.loads(path.read_bytes())
             profile = Profile.model_validate(stored["profile"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             # Whoever uses it says what is wrong with it.
             continue
         if profile.digest == stored.get("digest") and profile.digest not in known:
@@ -73,7 +73,7 @@ def keep_profiles(found: list[Profile], data_dir: Path) -> int:
         path = profile_path(data_dir, profile.device, profile.supernet)
         try:
             there = json.loads(path.read_bytes())["digest"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             there = None
         if there != profile.digest:
             save_profile(profile, data_dir)
