@@ -17,5 +17,5 @@ VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
-# Serving on all addresses of the container must be wanted: set NNF_AUTH=required, or off.
+# Serving on all addresses of the container wants NNF_AUTH=required, or NNF_AUTH=off said openly.
 CMD ["nnfactory", "api", "--host", "0.0.0.0", "--port", "8000"]

@@ -23,4 +23,7 @@ USER nnfactory
 ENV NNF_DATA_DIR=/data \
     NNF_TORCH_DEVICE=auto
 VOLUME /data
+# The process that keeps the worker's leases ends with it; the first start measures this machine, for a minute.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
+    CMD ["python", "-m", "service.heart", "--check"]
 CMD ["nnfactory", "worker"]

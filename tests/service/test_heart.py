@@ -143,3 +143,10 @@ def test_a_heart_that_was_killed_is_started_again_with_the_next_job(
         sweeping(engine, 2.0)
         assert read(engine, job).attempt == 1
         assert read(engine, job).state is State.RUNNING
+
+
+def test_whether_a_heart_beats_can_be_asked_from_outside(engine: Engine, settings: Settings) -> None:
+    check = [sys.executable, "-m", "service.heart", "--check"]
+    add(engine)
+    with holding(settings, 100, "time.sleep(60)"):
+        assert subprocess.run(check, cwd=Path(__file__).parents[2], check=False).returncode == 0
