@@ -23,6 +23,7 @@ from assembler.scenario import Scenario, Survey
 from service import admin, batches, downloads, events, health, offers, routes, survey
 from service.audit import forget_entries, has_old_entries
 from service.backlog import count_backlog
+from service.caretaker import take_care
 from service.db import is_embedded, now_in
 from service.errors import CODES, Refused, problem, refusal
 from service.gate import Gate, Gatekeeper
@@ -129,9 +130,8 @@ class Outermost:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     house: House = app.state.house
     gate: Gate = app.state.gate
-    tasks = [
-        asyncio.create_task(act) for act in (_keep_sweeping(house, gate), _load(house), house.announcer.run())
-    ]
+    work = (_keep_sweeping(house, gate), _load(house), house.announcer.run(), take_care(house))
+    tasks = [asyncio.create_task(act) for act in work]
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from service.house import House
 from service.http import demand_json, fails_if_match, matches_etag
 from service.models import StoredArtifact, get_artifact
 from service.ranges import wanted_range
+from service.removal import is_gone
 from service.sending import FilePart
 
 router = APIRouter()
@@ -63,6 +64,7 @@ RANGE = [
 DESCRIBED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file", "headers": ABOUT},
     304: {"description": "The client has the file", "headers": PROOF},
+    410: {"description": "The file was deleted"},
     412: {"description": "The file is another one"},
 }
 DOWNLOADED: dict[int | str, dict[str, Any]] = {
@@ -160,6 +162,8 @@ def _headers(stored: StoredArtifact) -> dict[str, str]:
 
 def _find(connection: Connection, tenant: str, artifact_id: str) -> StoredArtifact:
     stored = get_artifact(connection, tenant, artifact_id)
+    if stored is None and is_gone(connection, tenant, artifact_id):
+        raise Refused("artifact-expired", "the artifact was deleted")
     if stored is None:
         raise Refused("not-found", "there is no such artifact")
     return stored

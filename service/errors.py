@@ -50,6 +50,8 @@ CODES: Mapping[str, Code] = {
         422, "Key used again", "The Idempotency-Key was used for a request with another body."
     ),
     "job-already-finished": Code(409, "Job already finished", "It has ended and cannot be cancelled."),
+    "model-not-finished": Code(409, "Model not finished", "Its job has not ended; cancel that first."),
+    "artifact-expired": Code(410, "Artifact expired", "It was deleted, or kept for as long as it should be."),
     "precondition-failed": Code(412, "Precondition failed", "The header If-Match names other content."),
     "body-too-large": Code(413, "Body too large", "The body is larger than this service reads."),
     "unsupported-media-type": Code(415, "Unsupported media type", "The body must be application/json."),

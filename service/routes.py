@@ -41,6 +41,7 @@ from service.idempotency import Answered, Repeat, find_repeat, note_answer, note
 from service.jobs import DONE, Filter, Job, State, add_job, cancel, count_jobs, find_job, list_jobs
 from service.models import get_model, list_models
 from service.queue import demand_quota
+from service.removal import delete_model
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
 
 router = APIRouter()
@@ -170,6 +171,19 @@ async def read_model(model_id: str, request: Request, caller: Reader) -> Respons
     return Response(content, headers=headers, media_type="application/json")
 
 
+@router.delete(
+    "/models/{model_id:id}",
+    status_code=204,
+    response_class=Response,
+    responses={409: {"description": "Its job has not ended"}},
+)
+async def remove_model(model_id: str, request: Request, caller: Writer) -> Response:
+    """Delete a model with its artifacts; its files go as soon as no other artifact has the same content."""
+    house: House = request.app.state.house
+    await house.database.write(_remove, caller, model_id)
+    return Response(status_code=204)
+
+
 @router.get("/jobs", openapi_extra={"parameters": [*FILTERS, *PAGE]}, response_model=JobsView)
 async def list_all_jobs(request: Request, caller: Reader) -> Response:
     """List jobs, newest first, and count all there are by state."""
@@ -285,6 +299,12 @@ def _cancel(connection: Connection, caller: Caller, job_id: str) -> bool:
     if job.state in DONE - {State.CANCELLED}:
         raise Refused("job-already-finished", f"the job has {job.state}")
     return False
+
+
+def _remove(connection: Connection, caller: Caller, model_id: str) -> None:
+    now = time.time()
+    delete_model(connection, caller.tenant, model_id, now=now)
+    caller.note(connection, Action.MODEL_DELETED, target=model_id, now=now)
 
 
 def _job_response(body: JobView, status: int, headers: dict[str, str]) -> Response:

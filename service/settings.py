@@ -14,6 +14,7 @@ from service.db import file_url
 from service.errors import SettingInvalid
 
 TORCH_DEVICES = ("auto", "cpu", "cuda")
+DAY_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Settings:
     """Everything a process of the service needs to know before it starts.
 
     ``auth_required`` says that clients need a key, ``auth_off_explicit`` that NNF_AUTH=off was set, not merely left
-    at its default.
+    at its default. ``keep_s`` is how long jobs and models are kept, None for ever.
     """
 
     data_dir: Path
@@ -40,6 +41,7 @@ class Settings:
     rate_limit: str | None = None
     audit_days: float = 365.0
     job_timeout_s: float = 600.0
+    keep_s: float | None = None
     lease_s: float = 15.0
     beat_s: float = 1.0
 
@@ -94,6 +96,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         auth_off_explicit=auth == "off",
         torch_device=torch_device,
         job_timeout_s=_positive(environ, "NNF_JOB_TIMEOUT_S", 600.0),
+        keep_s=_positive(environ, "NNF_KEEP_DAYS", 0.0) * DAY_S or None,
         queue_limit=_whole(environ, "NNF_QUEUE_LIMIT", 10_000),
         tenant_jobs=_whole(environ, "NNF_TENANT_JOBS", 0) or None,
         audit_days=_positive(environ, "NNF_AUDIT_DAYS", 365.0),

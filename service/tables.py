@@ -100,6 +100,35 @@ artifacts = Table(
     Index("artifacts_by_sha256", "sha256"),
 )
 
+# Contents that a job will need: they stay for as long as this attempt of it runs.
+content_pins = Table(
+    "content_pins",
+    metadata,
+    Column("sha256", String, primary_key=True),
+    Column("job_id", String, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Index("content_pins_by_job", "job_id"),
+)
+
+# Contents that nobody may want any more; until ``due_at`` they are being removed, or are not looked at.
+doomed_contents = Table(
+    "doomed_contents",
+    metadata,
+    Column("sha256", String, primary_key=True),
+    Column("removing", Boolean, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Index("doomed_contents_by_time", "due_at"),
+)
+
+gone_artifacts = Table(
+    "gone_artifacts",
+    metadata,
+    Column("id", String, primary_key=True),
+    tenant(),
+    Column("at", Float, nullable=False),
+    Index("gone_artifacts_by_age", "at"),
+)
+
 workers = Table(
     "workers",
     metadata,

@@ -1,0 +1,38 @@
+"""Removal: which contents are needed, which are to go, and which artifacts were there once."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.create_table(
+        "content_pins",
+        sa.Column("sha256", sa.String(), primary_key=True),
+        sa.Column("job_id", sa.String(), primary_key=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+    )
+    op.create_index("content_pins_by_job", "content_pins", ["job_id"])
+    op.create_table(
+        "doomed_contents",
+        sa.Column("sha256", sa.String(), primary_key=True),
+        sa.Column("removing", sa.Boolean(), nullable=False),
+        sa.Column("due_at", sa.Float(), nullable=False),
+    )
+    op.create_index("doomed_contents_by_time", "doomed_contents", ["due_at"])
+    op.create_table(
+        "gone_artifacts",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("tenant", sa.String(), nullable=False, server_default="default"),
+        sa.Column("at", sa.Float(), nullable=False),
+    )
+    op.create_index("gone_artifacts_by_age", "gone_artifacts", ["at"])
+
+
+def downgrade() -> None:
+    """Take back."""
+    for table in ("gone_artifacts", "doomed_contents", "content_pins"):
+        op.drop_table(table)
