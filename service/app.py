@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assembler.errors import AssemblerError
 from assembler.scenario import Scenario, Survey
-from service import admin, batches, downloads, events, health, offers, routes, survey
+from service import admin, batches, downloads, events, health, offers, reporting, routes, survey
 from service.audit import forget_entries, has_old_entries
 from service.backlog import count_backlog
 from service.caretaker import take_care
@@ -45,6 +45,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     batches.router,
     events.router,
     downloads.router,
+    reporting.router,
     offers.router,
     admin.router,
     health.router,

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from service.contents import REMOVAL_S, begin_removal, doom_orphans, end_removal, forget_pins, has_doomed
 from service.house import House
 from service.removal import REMEMBERED_S, forget_gone, has_old, retire
+from service.reports import forget_reports
 from service.store import LEFT_AFTER_S, Store
 
 # So many are removed in one go, lest others wait for long.
@@ -67,6 +68,7 @@ async def retire_old(house: House) -> int:
 async def tidy(house: House) -> int:
     """Doom files that were stored and belong to nothing, and forget what need not be known; return how many files."""
     await house.database.note(forget_pins)
+    await house.database.note(forget_reports)
     await house.database.note(forget_gone, before=time.time() - REMEMBERED_S)
     stored = house.store.stored_before(time.time() - LEFT_AFTER_S)
     count = 0

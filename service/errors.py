@@ -66,6 +66,7 @@ CODES: Mapping[str, Code] = {
     "unknown-device": Code(422, "Unknown device", "There is no device of this name; see /devices."),
     "unsupported-format": Code(422, "Unsupported format", "Models are not made in this format or precision."),
     "no-limits": Code(422, "No limits", "A scenario sets at least one limit."),
+    "report-invalid": Code(422, "Invalid report", "A field of the report cannot be used."),
     "key-invalid": Code(422, "Invalid key", "A field of the key that is to be made cannot be used."),
     "rate-limited": Code(
         429, "Too many requests", "The tenant sends more requests than it may.", retryable=True

@@ -8,7 +8,7 @@ from service.contents import decide_alone, doom
 from service.errors import Refused
 from service.ids import first_id
 from service.jobs import DONE, State
-from service.tables import artifacts, content_pins, gone_artifacts, job_events, jobs, models
+from service.tables import artifacts, content_pins, gone_artifacts, job_events, jobs, models, reports
 
 # So long it is said of an artifact that it was there once.
 REMEMBERED_S = 366 * 24 * 3600.0
@@ -76,6 +76,7 @@ def _remove(connection: Connection, tenant: str, model_id: str, *, now: float) -
         .where(artifacts.c.model_id == model_id)
         .returning(artifacts.c.id, artifacts.c.sha256)
     ).all()
+    connection.execute(delete(reports).where(reports.c.artifact_id.in_([one.id for one in files])))
     if files:
         gone = [{"id": one.id, "tenant": tenant, "at": now} for one in files]
         connection.execute(insert(gone_artifacts), gone)

@@ -42,6 +42,7 @@ from service.jobs import DONE, Filter, Job, State, add_job, cancel, count_jobs, 
 from service.models import get_model, list_models
 from service.queue import demand_quota
 from service.removal import delete_model
+from service.reports import UNREPORTED, summarise
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
 
 router = APIRouter()
@@ -343,11 +344,13 @@ def _read_model(connection: Connection, tenant: str, model_id: str) -> ModelView
     model = get_model(connection, tenant, model_id)
     if model is None:
         raise Refused("not-found", "there is no such model, or it is not made yet")
-    return view_model(model)
+    return view_model(model, summarise(connection, [model_id]).get(model_id, UNREPORTED))
 
 
 def _read_models(connection: Connection, tenant: str, size: int, before: str | None) -> ModelsView:
     found = list_models(connection, tenant, before=before, limit=size + 1)
     page = found[:size]
     token = page_token(page[-1].id) if len(found) > size else None
-    return ModelsView(models=[view_model(model) for model in page], next_page_token=token)
+    summaries = summarise(connection, [model.id for model in page])
+    views = [view_model(model, summaries.get(model.id, UNREPORTED)) for model in page]
+    return ModelsView(models=views, next_page_token=token)

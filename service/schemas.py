@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from service.jobs import Job
     from service.keys import Key
     from service.models import Model
+    from service.reports import Report, Summary
 
 
 class View(BaseModel):
@@ -135,6 +136,37 @@ class BatchView(View):
     links: dict[str, str]
 
 
+class ReportView(View):
+    """What a device measured of an artifact."""
+
+    id: str
+    artifact_id: str
+    created_at: str
+    latency_ms: float | None
+    latency_percentile: float | None
+    memory_mb: float | None
+    accuracy: float | None
+    samples: int | None
+    device: str | None
+    runtime: str | None
+    measured_at: str | None
+    note: str | None
+
+
+class ReportsView(View):
+    """A page of reports, newest first."""
+
+    reports: list[ReportView]
+    next_page_token: str | None
+
+
+class ReportSummaryView(View):
+    """How many reports there are on a model, and the median of the median latencies they tell."""
+
+    count: int
+    latency_ms: float | None
+
+
 class ModelView(View):
     """A generated model."""
 
@@ -150,6 +182,8 @@ class ModelView(View):
     limits_check: list[LimitCheck]
     artifacts: list[ArtifactView]
     links: dict[str, str]
+    # Earlier versions do not tell of any.
+    reports: ReportSummaryView | None = None
 
 
 class ModelsView(View):
@@ -350,8 +384,18 @@ def view_job(job: "Job", place: "Place | None") -> JobView:
     )
 
 
-def view_model(model: "Model") -> ModelView:
-    """Return the body of a model."""
+def view_report(report: "Report") -> ReportView:
+    """Return the body of a report."""
+    return ReportView(
+        id=report.id,
+        artifact_id=report.artifact_id,
+        created_at=rfc3339(report.created_at) or "",
+        **report.figures.model_dump(),
+    )
+
+
+def view_model(model: "Model", summary: "Summary") -> ModelView:
+    """Return the body of a model, with what the reports on it say."""
     artifacts = [ArtifactView(**one) for one in model.result["artifacts"]]
     by_kind = {one.kind: one for one in artifacts}
     return ModelView(
@@ -370,6 +414,7 @@ def view_model(model: "Model") -> ModelView:
             # Models of earlier versions have none.
             **({"bundle": f"/artifacts/{by_kind['bundle'].id}"} if "bundle" in by_kind else {}),
         },
+        reports=ReportSummaryView(count=summary.count, latency_ms=summary.latency_ms),
     )
 
 

@@ -120,6 +120,20 @@ doomed_contents = Table(
     Index("doomed_contents_by_time", "due_at"),
 )
 
+# Without a foreign key: a report that comes while its artifact is deleted must not keep that from going.
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", String, primary_key=True),
+    tenant(),
+    Column("artifact_id", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("latency_ms", Float),
+    Column("latency_percentile", Float),
+    Column("figures", JSON, nullable=False),
+    Index("reports_by_artifact", "artifact_id", "id"),
+)
+
 gone_artifacts = Table(
     "gone_artifacts",
     metadata,

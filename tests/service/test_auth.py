@@ -157,7 +157,7 @@ def told(response: httpx.Response) -> dict[str, Any]:
 
 
 def address(path: str, ids: dict[str, str]) -> str:
-    known = {"name": "local", **ids}
+    known = {"name": "local", "report_id": f"rpt_{'0' * 32}", **ids}
     return re.sub(r"{(\w+)}", lambda found: known[found[1]], path)
 
 

@@ -1,4 +1,4 @@
-"""Removal: which contents are needed, which are to go, and which artifacts were there once."""
+"""Removal: which contents are needed, which are to go, which artifacts were there once. Reports on artifacts."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -30,9 +30,20 @@ def upgrade() -> None:
         sa.Column("at", sa.Float(), nullable=False),
     )
     op.create_index("gone_artifacts_by_age", "gone_artifacts", ["at"])
+    op.create_table(
+        "reports",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("tenant", sa.String(), nullable=False, server_default="default"),
+        sa.Column("artifact_id", sa.String(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("latency_ms", sa.Float()),
+        sa.Column("latency_percentile", sa.Float()),
+        sa.Column("figures", sa.JSON(), nullable=False),
+    )
+    op.create_index("reports_by_artifact", "reports", ["artifact_id", "id"])
 
 
 def downgrade() -> None:
     """Take back."""
-    for table in ("gone_artifacts", "doomed_contents", "content_pins"):
+    for table in ("reports", "gone_artifacts", "doomed_contents", "content_pins"):
         op.drop_table(table)
