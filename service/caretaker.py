@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.contents import REMOVAL_S, begin_removal, doom_orphans, end_removal, forget_pins, has_doomed
 from service.house import House
+from service.outbox import KEPT_S, forget_deliveries
 from service.removal import REMEMBERED_S, forget_gone, has_old, retire
 from service.reports import forget_reports
 from service.store import LEFT_AFTER_S, Store
@@ -19,6 +20,8 @@ AT_ONCE = 100
 ORPHANS_AT_ONCE = 500
 RETIRE_S = 10.0
 TIDY_S = 3600.0
+# A delivery may be on its way for so long.
+UNSENT_S = 2 * 24 * 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,8 @@ async def tidy(house: House) -> int:
     """Doom files that were stored and belong to nothing, and forget what need not be known; return how many files."""
     await house.database.note(forget_pins)
     await house.database.note(forget_reports)
+    kept_s = min(KEPT_S, max(house.settings.keep_s or KEPT_S, UNSENT_S))
+    await house.database.note(forget_deliveries, before=time.time() - kept_s)
     await house.database.note(forget_gone, before=time.time() - REMEMBERED_S)
     stored = house.store.stored_before(time.time() - LEFT_AFTER_S)
     count = 0

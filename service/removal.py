@@ -8,7 +8,9 @@ from service.contents import decide_alone, doom
 from service.errors import Refused
 from service.ids import first_id
 from service.jobs import DONE, State
+from service.outbox import tell
 from service.tables import artifacts, content_pins, gone_artifacts, job_events, jobs, models, reports
+from service.webhooks import Kind
 
 # So long it is said of an artifact that it was there once.
 REMEMBERED_S = 366 * 24 * 3600.0
@@ -69,7 +71,8 @@ def _remove(connection: Connection, tenant: str, model_id: str, *, now: float) -
     """Delete a model and doom its files; say whether it was there."""
     decide_alone(connection)
     model = models.c.id == model_id, models.c.tenant == tenant
-    if connection.execute(select(models.c.id).where(*model)).first() is None:
+    found = connection.execute(select(models.c.job_id).where(*model)).first()
+    if found is None:
         return False
     files = connection.execute(
         delete(artifacts)
@@ -82,6 +85,8 @@ def _remove(connection: Connection, tenant: str, model_id: str, *, now: float) -
         connection.execute(insert(gone_artifacts), gone)
     connection.execute(delete(models).where(*model))
     doom(connection, [one.sha256 for one in files], now=now)
+    data = {"id": model_id, "job_id": found.job_id, "artifacts": sorted(one.id for one in files)}
+    tell(connection, tenant, Kind.MODEL_DELETED, data, now=now)
     return True
 
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from service.jobs import Job
     from service.keys import Key
     from service.models import Model
+    from service.outbox import Delivery
     from service.reports import Report, Summary
+    from service.webhooks import Webhook
 
 
 class View(BaseModel):
@@ -295,6 +297,55 @@ class KeysView(View):
     next_page_token: str | None
 
 
+class WebhookView(View):
+    """A webhook; its secret is told once, when it is made."""
+
+    id: str
+    url: str
+    events: list[str]
+    description: str | None
+    created_at: str
+    disabled_at: str | None
+    disabled_reason: str | None
+
+
+class NewWebhookView(WebhookView):
+    """A webhook that was just made, with its secret."""
+
+    secret: str
+
+
+class WebhooksView(View):
+    """A page of webhooks, newest first."""
+
+    webhooks: list[WebhookView]
+    next_page_token: str | None
+
+
+class DeliveryView(View):
+    """A message to a webhook: ``pending``, ``delivered`` or ``failed``, and how the last attempt ended."""
+
+    id: str
+    webhook_id: str
+    message_id: str
+    event: str
+    state: str
+    attempts: int
+    created_at: str
+    last_attempt_at: str | None
+    next_attempt_at: str | None
+    status_code: int | None
+    error: str | None
+    replay_of: str | None
+
+
+class DeliveriesView(View):
+    """A page of deliveries, newest first."""
+
+    deliveries: list[DeliveryView]
+    next_page_token: str | None
+
+
 class EntryView(View):
     """Something that was done: ``tenant`` is whose affair it was, ``target`` what was acted on."""
 
@@ -415,6 +466,37 @@ def view_model(model: "Model", summary: "Summary") -> ModelView:
             **({"bundle": f"/artifacts/{by_kind['bundle'].id}"} if "bundle" in by_kind else {}),
         },
         reports=ReportSummaryView(count=summary.count, latency_ms=summary.latency_ms),
+    )
+
+
+def view_webhook(webhook: "Webhook") -> WebhookView:
+    """Return the body of a webhook."""
+    return WebhookView(
+        id=webhook.id,
+        url=webhook.url,
+        events=webhook.events,
+        description=webhook.description,
+        created_at=rfc3339(webhook.created_at) or "",
+        disabled_at=rfc3339(webhook.disabled_at),
+        disabled_reason=webhook.disabled_reason,
+    )
+
+
+def view_delivery(delivery: "Delivery") -> DeliveryView:
+    """Return the body of a delivery."""
+    return DeliveryView(
+        id=delivery.id,
+        webhook_id=delivery.webhook_id,
+        message_id=delivery.message,
+        event=delivery.event,
+        state=delivery.state,
+        attempts=delivery.attempts,
+        created_at=rfc3339(delivery.created_at) or "",
+        last_attempt_at=rfc3339(delivery.last_at),
+        next_attempt_at=rfc3339(delivery.next_at),
+        status_code=delivery.status,
+        error=delivery.error,
+        replay_of=delivery.replay_of,
     )
 
 

@@ -143,6 +143,43 @@ gone_artifacts = Table(
     Index("gone_artifacts_by_age", "at"),
 )
 
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String, primary_key=True),
+    tenant(),
+    Column("url", String, nullable=False),
+    Column("events", JSON, nullable=False),
+    Column("description", String),
+    Column("secret", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("disabled_at", Float),
+    Column("disabled_reason", String),
+    Index("webhooks_by_tenant", "tenant", "id"),
+)
+
+# Without a foreign key: a webhook that is deleted must not keep a job from ending.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("webhook_id", String, nullable=False),
+    tenant(),
+    Column("message", String, nullable=False),
+    Column("event", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("next_at", Float),
+    Column("last_at", Float),
+    Column("status", Integer),
+    Column("error", String),
+    Column("replay_of", String),
+    Index("deliveries_by_webhook", "webhook_id", "id"),
+    Index("deliveries_by_time", "webhook_id", "state", "next_at"),
+)
+
 workers = Table(
     "workers",
     metadata,
