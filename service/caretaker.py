@@ -6,9 +6,19 @@ import time
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from service.contents import REMOVAL_S, begin_removal, doom_orphans, end_removal, forget_pins, has_doomed
+from service.contents import (
+    REMOVAL_S,
+    Removal,
+    begin_removal,
+    doom_orphans,
+    end_removal,
+    forget_pins,
+    has_doomed,
+)
+from service.db import now_in
 from service.house import House
 from service.outbox import KEPT_S, forget_deliveries
 from service.removal import REMEMBERED_S, forget_gone, has_old, retire
@@ -49,9 +59,9 @@ async def take_care(house: House) -> None:
 async def remove_doomed(house: House) -> int:
     """Remove the doomed contents that nobody wants; return how many there were."""
     count = 0
-    while await house.database.read(has_doomed, now=time.time()):
+    while await house.database.read(lambda connection: has_doomed(connection, now=now_in(connection))):
         begun = time.monotonic()
-        removal = await house.database.write(begin_removal, now=time.time(), limit=AT_ONCE)
+        removal = await house.database.write(_begin)
         await run_in_threadpool(_remove, house.store, removal.digests, begun + REMOVAL_S / 2)
         await house.database.note(end_removal, removal)
         count += len(removal.digests)
@@ -64,7 +74,7 @@ async def retire_old(house: House) -> int:
         return 0
     count, before = 0, time.time() - house.settings.keep_s
     while await house.database.read(has_old, before=before):
-        count += await house.database.write(retire, before=before, now=time.time(), limit=AT_ONCE)
+        count += await house.database.write(_retire, before)
     return count
 
 
@@ -78,10 +88,22 @@ async def tidy(house: House) -> int:
     stored = house.store.stored_before(time.time() - LEFT_AFTER_S)
     count = 0
     while some := await run_in_threadpool(lambda: list(islice(stored, ORPHANS_AT_ONCE))):
-        count += await house.database.note(doom_orphans, some, now=time.time())
+        count += await house.database.note(_doom, some)
     if count:
         log.warning("%d stored files belong to no artifact and are removed", count)
     return count
+
+
+def _begin(connection: Connection) -> Removal:
+    return begin_removal(connection, now=now_in(connection), limit=AT_ONCE)
+
+
+def _retire(connection: Connection, before: float) -> int:
+    return retire(connection, before=before, now=now_in(connection), limit=AT_ONCE)
+
+
+def _doom(connection: Connection, digests: list[str]) -> int:
+    return doom_orphans(connection, digests, now=now_in(connection))
 
 
 def _remove(store: Store, digests: tuple[str, ...], until: float) -> None:

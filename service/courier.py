@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import httpx
+from sqlalchemy import Connection
 from standardwebhooks import Webhook as Signer
 
 from service.calls.patience import retry_after_s
-from service.db import Database, is_embedded
+from service.db import Database, is_embedded, now_in
 from service.outbox import LEASE_S, Claim, Outcome, claim, due_webhooks, note_outcome
 from service.targets import (
     Allowed,
@@ -95,11 +96,11 @@ class Courier:
 
     async def send_due(self) -> int:
         """Begin to send what is due and there is room for; return how many deliveries that are."""
-        due = await self._database.read(due_webhooks, now=time.time())
+        due = await self._database.read(_due)
         rooms = self._rooms(due)
         if not rooms:
             return 0
-        claims = await self._database.note(claim, rooms, now=time.time(), lease_s=self._lease_s)
+        claims = await self._database.note(_claim, rooms, self._lease_s)
         for one in claims:
             self._busy[one.webhook_id] += 1
             task = asyncio.create_task(self._deliver(one))
@@ -130,7 +131,7 @@ class Courier:
                 self._silent.add(one.webhook_id)
             else:
                 self._silent.discard(one.webhook_id)
-            await self._database.note(note_outcome, one, outcome, now=time.time())
+            await self._database.note(_note, one, outcome)
         except Exception:
             # It is sent again when its claim is over.
             log.exception("delivery %s could not be noted", one.id)
@@ -215,6 +216,18 @@ class Sender:
             trusted: ssl.SSLContext = httpx.create_ssl_context()
             self._transport = httpx.AsyncHTTPTransport(verify=trusted, trust_env=False, limits=limits)
         return self._transport
+
+
+def _due(connection: Connection) -> list[str]:
+    return due_webhooks(connection, now=now_in(connection))
+
+
+def _claim(connection: Connection, rooms: dict[str, int], lease_s: float) -> list[Claim]:
+    return claim(connection, rooms, now=now_in(connection), lease_s=lease_s)
+
+
+def _note(connection: Connection, one: Claim, outcome: Outcome) -> None:
+    note_outcome(connection, one, outcome, now=now_in(connection))
 
 
 def _outcome(response: httpx.Response) -> Outcome:

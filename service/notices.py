@@ -1,6 +1,5 @@
 """Routes of webhooks and their deliveries."""
 
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -11,6 +10,7 @@ from assembler.errors import FieldProblem
 from assembler.scenario import Strict
 from service.auth import Caller, Reader, Writer
 from service.bodies import LIMIT_BYTES, described, parse_body
+from service.db import now_in
 from service.errors import Refused
 from service.house import House
 from service.http import demand_json, json_response, page_token, query_page_size, query_page_token, read_body
@@ -148,7 +148,7 @@ async def demand_target(url: str, allowed: Allowed, resolve: Resolve = resolve_h
 
 
 def _create(connection: Connection, caller: Caller, wanted: WebhookWanted) -> Webhook:
-    now = time.time()
+    now = now_in(connection)
     made = create_webhook(
         connection,
         caller.tenant,
@@ -164,7 +164,7 @@ def _create(connection: Connection, caller: Caller, wanted: WebhookWanted) -> We
 def _delete(connection: Connection, caller: Caller, webhook_id: str) -> None:
     if not delete_webhook(connection, caller.tenant, webhook_id):
         raise Refused("not-found", "there is no such webhook")
-    caller.note(connection, Action.WEBHOOK_DELETED, target=webhook_id, now=time.time())
+    caller.note(connection, Action.WEBHOOK_DELETED, target=webhook_id, now=now_in(connection))
 
 
 def _replay(connection: Connection, tenant: str, webhook_id: str, delivery_id: str) -> Delivery:
@@ -174,7 +174,7 @@ def _replay(connection: Connection, tenant: str, webhook_id: str, delivery_id: s
         raise Refused("not-found", "there is no such delivery")
     if webhook.disabled_at is not None:
         raise Refused("webhook-disabled", "the webhook is disabled; make another one")
-    return replay(connection, webhook, delivery, now=time.time())
+    return replay(connection, webhook, delivery, now=now_in(connection))
 
 
 def _find(connection: Connection, tenant: str, webhook_id: str) -> Webhook:

@@ -1,6 +1,5 @@
 """Routes of reports: devices tell what they measured, and anybody may read it."""
 
-import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -8,6 +7,7 @@ from sqlalchemy import Connection
 
 from service.auth import Reader, Writer
 from service.bodies import LIMIT_BYTES, described, parse_body
+from service.db import now_in
 from service.downloads import find_artifact
 from service.errors import Refused
 from service.house import House
@@ -64,7 +64,7 @@ async def read_report(artifact_id: str, report_id: str, request: Request, caller
 def _add(connection: Connection, tenant: str, artifact_id: str, figures: Figures) -> Report:
     # It may have been deleted while the body came.
     stored = find_artifact(connection, tenant, artifact_id)
-    return add_report(connection, stored, figures, now=time.time())
+    return add_report(connection, stored, figures, now=now_in(connection))
 
 
 def _find(connection: Connection, tenant: str, artifact_id: str, report_id: str) -> Report:

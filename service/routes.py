@@ -303,7 +303,7 @@ def _cancel(connection: Connection, caller: Caller, job_id: str) -> bool:
 
 
 def _remove(connection: Connection, caller: Caller, model_id: str) -> None:
-    now = time.time()
+    now = now_in(connection)
     delete_model(connection, caller.tenant, model_id, now=now)
     caller.note(connection, Action.MODEL_DELETED, target=model_id, now=now)
 

@@ -237,7 +237,7 @@ class Worker:
     def _keep(self, hold: Hold, outcome: Outcome) -> None:
         """Have the files of an outcome stay in the store until this attempt has ended, waiting for a removal to end."""
         digests = [artifact.sha256 for artifact, _ in outcome.artifacts]
-        while not self._write(lambda connection: pin(connection, hold, digests, now=time.time())):
+        while not self._write(lambda connection: pin(connection, hold, digests, now=now_in(connection))):
             if self._stop.is_set():
                 raise Interrupted
             time.sleep(REMOVED_S)
