@@ -20,9 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assembler.errors import AssemblerError
 from assembler.scenario import Scenario, Survey
-from service import admin, batches, downloads, events, health, offers, routes, survey
+from service import admin, batches, downloads, events, health, notices, offers, reporting, routes, survey
 from service.audit import forget_entries, has_old_entries
 from service.backlog import count_backlog
+from service.caretaker import take_care
+from service.courier import Courier
 from service.db import is_embedded, now_in
 from service.errors import CODES, Refused, problem, refusal
 from service.gate import Gate, Gatekeeper
@@ -44,6 +46,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     batches.router,
     events.router,
     downloads.router,
+    reporting.router,
+    notices.router,
     offers.router,
     admin.router,
     health.router,
@@ -129,9 +133,9 @@ class Outermost:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     house: House = app.state.house
     gate: Gate = app.state.gate
-    tasks = [
-        asyncio.create_task(act) for act in (_keep_sweeping(house, gate), _load(house), house.announcer.run())
-    ]
+    courier = Courier(house.database, house.settings.webhook_allow)
+    work = (_keep_sweeping(house, gate), _load(house), house.announcer.run(), take_care(house), courier.run())
+    tasks = [asyncio.create_task(act) for act in work]
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from service.house import House
 from service.http import demand_json, fails_if_match, matches_etag
 from service.models import StoredArtifact, get_artifact
 from service.ranges import wanted_range
+from service.removal import is_gone
 from service.sending import FilePart
 
 router = APIRouter()
@@ -63,6 +64,7 @@ RANGE = [
 DESCRIBED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file", "headers": ABOUT},
     304: {"description": "The client has the file", "headers": PROOF},
+    410: {"description": "The file was deleted"},
     412: {"description": "The file is another one"},
 }
 DOWNLOADED: dict[int | str, dict[str, Any]] = {
@@ -120,7 +122,7 @@ async def read_manifest(artifact_id: str, request: Request, caller: Reader) -> R
     """Read what is known of a file: task, input, limits, figures, and where it came from."""
     demand_json(request)
     house: House = request.app.state.house
-    stored = await house.database.read(_find, caller.tenant, artifact_id)
+    stored = await house.database.read(find_artifact, caller.tenant, artifact_id)
     return JSONResponse(stored.manifest, headers={"Cache-Control": CACHE})
 
 
@@ -133,7 +135,7 @@ async def _look_up(
         Refused: there is none, or the client wants another one.
     """
     house: House = request.app.state.house
-    stored = await house.database.read(_find, caller.tenant, artifact_id)
+    stored = await house.database.read(find_artifact, caller.tenant, artifact_id)
     headers = _headers(stored)
     # Before If-None-Match and Range (RFC 9110, section 13.2.2): who joins parts of a file asks for no other's.
     if fails_if_match(request, headers["ETag"]):
@@ -158,8 +160,15 @@ def _headers(stored: StoredArtifact) -> dict[str, str]:
     }
 
 
-def _find(connection: Connection, tenant: str, artifact_id: str) -> StoredArtifact:
+def find_artifact(connection: Connection, tenant: str, artifact_id: str) -> StoredArtifact:
+    """Return a tenant's artifact.
+
+    Raises:
+        Refused: ``artifact-expired``, it was deleted; ``not-found``, there was none.
+    """
     stored = get_artifact(connection, tenant, artifact_id)
+    if stored is None and is_gone(connection, tenant, artifact_id):
+        raise Refused("artifact-expired", "the artifact was deleted")
     if stored is None:
         raise Refused("not-found", "there is no such artifact")
     return stored

@@ -50,6 +50,10 @@ CODES: Mapping[str, Code] = {
         422, "Key used again", "The Idempotency-Key was used for a request with another body."
     ),
     "job-already-finished": Code(409, "Job already finished", "It has ended and cannot be cancelled."),
+    "webhook-disabled": Code(409, "Webhook disabled", "Its receiver said that it is gone."),
+    "too-many-webhooks": Code(409, "Too many webhooks", "The tenant has as many as it may have."),
+    "model-not-finished": Code(409, "Model not finished", "Its job has not ended; cancel that first."),
+    "artifact-expired": Code(410, "Artifact expired", "It was deleted, or kept for as long as it should be."),
     "precondition-failed": Code(412, "Precondition failed", "The header If-Match names other content."),
     "body-too-large": Code(413, "Body too large", "The body is larger than this service reads."),
     "unsupported-media-type": Code(415, "Unsupported media type", "The body must be application/json."),
@@ -64,6 +68,13 @@ CODES: Mapping[str, Code] = {
     "unknown-device": Code(422, "Unknown device", "There is no device of this name; see /devices."),
     "unsupported-format": Code(422, "Unsupported format", "Models are not made in this format or precision."),
     "no-limits": Code(422, "No limits", "A scenario sets at least one limit."),
+    "report-invalid": Code(422, "Invalid report", "A field of the report cannot be used."),
+    "webhook-invalid": Code(422, "Invalid webhook", "A field of the webhook cannot be used."),
+    "webhook-url-forbidden": Code(
+        422,
+        "Address forbidden",
+        "The service sends nothing there: it is not in the public network, or spelt oddly.",
+    ),
     "key-invalid": Code(422, "Invalid key", "A field of the key that is to be made cannot be used."),
     "rate-limited": Code(
         429, "Too many requests", "The tenant sends more requests than it may.", retryable=True

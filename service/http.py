@@ -204,12 +204,18 @@ def query_time_s(request: Request, name: str) -> float | None:
     text = request.query_params.get(name)
     if text is None:
         return None
+    found = utc_seconds(text)
+    if found is None:
+        raise _bad_query(name, "must be a time in UTC such as 2026-01-31T12:00:00Z")
+    return found
+
+
+def utc_seconds(text: str) -> float | None:
+    """Return the s since 1970 of a time of RFC 3339 in UTC, None where it is none."""
     try:
-        if not _UTC.fullmatch(text):
-            raise ValueError
-        return datetime.fromisoformat(text.upper()).timestamp()
+        return datetime.fromisoformat(text.upper()).timestamp() if _UTC.fullmatch(text) else None
     except ValueError:
-        raise _bad_query(name, "must be a time in UTC such as 2026-01-31T12:00:00Z") from None
+        return None
 
 
 def query_page_token(request: Request, prefix: str) -> str | None:

@@ -25,6 +25,11 @@ def new_id(prefix: str) -> str:
         return f"{prefix}_{_last:032x}"
 
 
+def first_id(prefix: str, at: float) -> str:
+    """Return an id that sorts before all that are made from a time on, s since 1970 UTC."""
+    return f"{prefix}_{max(0, int(at * 1000)) << 80:032x}"
+
+
 def is_id(text: str, prefix: str) -> bool:
     """Return whether a text has the form of an id of this type."""
     return text.startswith(f"{prefix}_") and _ID.fullmatch(text) is not None

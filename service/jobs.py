@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, inse
 
 from assembler.scenario import Scenario
 from service.ids import new_id
+from service.outbox import is_heard, tell_of_job
 from service.scopes import DEFAULT_TENANT
 from service.state import DONE as DONE
 from service.state import State as State
@@ -239,6 +240,8 @@ def move(
         return False
     kind = "done" if to in DONE else "state"
     add_event(connection, job_id, kind, {"state": to}, now=now)
+    if to in DONE:
+        _tell_of_end(connection, job_id, now=now)
     return True
 
 
@@ -280,6 +283,12 @@ def events_after(connection: Connection, event_id: int, *, limit: int) -> list[J
 def last_event_id(connection: Connection) -> int:
     """Return the id of the newest event of all, 0 where there is none."""
     return int(connection.scalar(select(func.max(job_events.c.id))) or 0)
+
+
+def _tell_of_end(connection: Connection, job_id: str, *, now: float) -> None:
+    whose = select(jobs.c.tenant).where(jobs.c.id == job_id).scalar_subquery()
+    if is_heard(connection, whose) and (job := get_job(connection, job_id)) is not None:
+        tell_of_job(connection, job, now=now)
 
 
 def _conditions(only: Filter) -> list[ColumnElement[bool]]:

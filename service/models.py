@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy import Connection, RowMapping, exists, insert, select
 
 from assembler.artifact import Artifact, Assembly
+from service.contents import unpin
 from service.ids import new_id
 from service.jobs import Hold, Job, State, get_job, move
 from service.scopes import DEFAULT_TENANT
@@ -109,6 +110,7 @@ def publish(connection: Connection, job: Job, hold: Hold, ending: Ending, *, now
                 **one.artifact.model_dump(),
             )
         )
+    unpin(connection, job.id)
     return True
 
 
@@ -129,6 +131,8 @@ def find_twin(connection: Connection, tenant: str, digest: str) -> tuple[Job, Ou
             jobs.c.scenario_digest == digest,
             jobs.c.state == State.SUCCEEDED,
             jobs.c.reused_from.is_(None),
+            # The files of a model that was deleted are not used again.
+            exists().where(artifacts.c.model_id == jobs.c.model_id),
         )
         .order_by(jobs.c.id.desc())
         .limit(1)

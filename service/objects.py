@@ -19,7 +19,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store, from_url
 
 from service.errors import SettingInvalid
-from service.store import ContentDamaged, FileStore, StoreAway
+from service.store import ContentDamaged, FileStore, StoreAway, is_digest
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -124,6 +124,30 @@ class ObjectStore:
     def clear(self) -> None:
         """Remove what killed processes left in the files of this machine; an object is whole or absent."""
         self._cache.clear()
+
+    def remove(self, digest: str) -> None:
+        """Remove the content of this sha256 from the store and from the files of this machine, if it is there.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self._cache.remove(digest)
+        with contextlib.suppress(FileNotFoundError), _told():
+            obstore.delete(self._objects, _name(digest))
+
+    def stored_before(self, before: float) -> Iterator[str]:
+        """Yield the sha256 of what was stored before a time, s since 1970 UTC, in the store or in files here.
+
+        Raises:
+            OSError: the store cannot be asked.
+        """
+        yield from self._cache.stored_before(before)
+        with _told():
+            for page in obstore.list(self._objects):
+                for found in page:
+                    digest = found["path"].rpartition("/")[2]
+                    if is_digest(digest) and found["last_modified"].timestamp() < before:
+                        yield digest
 
     def _make_room(self, size: int) -> None:
         """Remove the files that were stored longest ago until so many bytes have room."""

@@ -41,6 +41,8 @@ from service.idempotency import Answered, Repeat, find_repeat, note_answer, note
 from service.jobs import DONE, Filter, Job, State, add_job, cancel, count_jobs, find_job, list_jobs
 from service.models import get_model, list_models
 from service.queue import demand_quota
+from service.removal import delete_model
+from service.reports import UNREPORTED, summarise
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
 
 router = APIRouter()
@@ -170,6 +172,19 @@ async def read_model(model_id: str, request: Request, caller: Reader) -> Respons
     return Response(content, headers=headers, media_type="application/json")
 
 
+@router.delete(
+    "/models/{model_id:id}",
+    status_code=204,
+    response_class=Response,
+    responses={409: {"description": "Its job has not ended"}},
+)
+async def remove_model(model_id: str, request: Request, caller: Writer) -> Response:
+    """Delete a model with its artifacts; its files go as soon as no other artifact has the same content."""
+    house: House = request.app.state.house
+    await house.database.write(_remove, caller, model_id)
+    return Response(status_code=204)
+
+
 @router.get("/jobs", openapi_extra={"parameters": [*FILTERS, *PAGE]}, response_model=JobsView)
 async def list_all_jobs(request: Request, caller: Reader) -> Response:
     """List jobs, newest first, and count all there are by state."""
@@ -287,6 +302,12 @@ def _cancel(connection: Connection, caller: Caller, job_id: str) -> bool:
     return False
 
 
+def _remove(connection: Connection, caller: Caller, model_id: str) -> None:
+    now = now_in(connection)
+    delete_model(connection, caller.tenant, model_id, now=now)
+    caller.note(connection, Action.MODEL_DELETED, target=model_id, now=now)
+
+
 def _job_response(body: JobView, status: int, headers: dict[str, str]) -> Response:
     if not body.done:
         eta_s = body.queue.eta_s if body.queue else 0.0
@@ -323,11 +344,13 @@ def _read_model(connection: Connection, tenant: str, model_id: str) -> ModelView
     model = get_model(connection, tenant, model_id)
     if model is None:
         raise Refused("not-found", "there is no such model, or it is not made yet")
-    return view_model(model)
+    return view_model(model, summarise(connection, [model_id]).get(model_id, UNREPORTED))
 
 
 def _read_models(connection: Connection, tenant: str, size: int, before: str | None) -> ModelsView:
     found = list_models(connection, tenant, before=before, limit=size + 1)
     page = found[:size]
     token = page_token(page[-1].id) if len(found) > size else None
-    return ModelsView(models=[view_model(model) for model in page], next_page_token=token)
+    summaries = summarise(connection, [model.id for model in page])
+    views = [view_model(model, summaries.get(model.id, UNREPORTED)) for model in page]
+    return ModelsView(models=views, next_page_token=token)

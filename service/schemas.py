@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from service.jobs import Job
     from service.keys import Key
     from service.models import Model
+    from service.outbox import Delivery
+    from service.reports import Report, Summary
+    from service.webhooks import Webhook
 
 
 class View(BaseModel):
@@ -135,6 +138,37 @@ class BatchView(View):
     links: dict[str, str]
 
 
+class ReportView(View):
+    """What a device measured of an artifact."""
+
+    id: str
+    artifact_id: str
+    created_at: str
+    latency_ms: float | None
+    latency_percentile: float | None
+    memory_mb: float | None
+    accuracy: float | None
+    samples: int | None
+    device: str | None
+    runtime: str | None
+    measured_at: str | None
+    note: str | None
+
+
+class ReportsView(View):
+    """A page of reports, newest first."""
+
+    reports: list[ReportView]
+    next_page_token: str | None
+
+
+class ReportSummaryView(View):
+    """How many reports there are on a model, and the median of the median latencies they tell."""
+
+    count: int
+    latency_ms: float | None
+
+
 class ModelView(View):
     """A generated model."""
 
@@ -150,6 +184,8 @@ class ModelView(View):
     limits_check: list[LimitCheck]
     artifacts: list[ArtifactView]
     links: dict[str, str]
+    # Earlier versions do not tell of any.
+    reports: ReportSummaryView | None = None
 
 
 class ModelsView(View):
@@ -261,6 +297,55 @@ class KeysView(View):
     next_page_token: str | None
 
 
+class WebhookView(View):
+    """A webhook; its secret is told once, when it is made."""
+
+    id: str
+    url: str
+    events: list[str]
+    description: str | None
+    created_at: str
+    disabled_at: str | None
+    disabled_reason: str | None
+
+
+class NewWebhookView(WebhookView):
+    """A webhook that was just made, with its secret."""
+
+    secret: str
+
+
+class WebhooksView(View):
+    """A page of webhooks, newest first."""
+
+    webhooks: list[WebhookView]
+    next_page_token: str | None
+
+
+class DeliveryView(View):
+    """A message to a webhook: ``pending``, ``delivered`` or ``failed``, and how the last attempt ended."""
+
+    id: str
+    webhook_id: str
+    message_id: str
+    event: str
+    state: str
+    attempts: int
+    created_at: str
+    last_attempt_at: str | None
+    next_attempt_at: str | None
+    status_code: int | None
+    error: str | None
+    replay_of: str | None
+
+
+class DeliveriesView(View):
+    """A page of deliveries, newest first."""
+
+    deliveries: list[DeliveryView]
+    next_page_token: str | None
+
+
 class EntryView(View):
     """Something that was done: ``tenant`` is whose affair it was, ``target`` what was acted on."""
 
@@ -350,8 +435,18 @@ def view_job(job: "Job", place: "Place | None") -> JobView:
     )
 
 
-def view_model(model: "Model") -> ModelView:
-    """Return the body of a model."""
+def view_report(report: "Report") -> ReportView:
+    """Return the body of a report."""
+    return ReportView(
+        id=report.id,
+        artifact_id=report.artifact_id,
+        created_at=rfc3339(report.created_at) or "",
+        **report.figures.model_dump(),
+    )
+
+
+def view_model(model: "Model", summary: "Summary") -> ModelView:
+    """Return the body of a model, with what the reports on it say."""
     artifacts = [ArtifactView(**one) for one in model.result["artifacts"]]
     by_kind = {one.kind: one for one in artifacts}
     return ModelView(
@@ -370,6 +465,38 @@ def view_model(model: "Model") -> ModelView:
             # Models of earlier versions have none.
             **({"bundle": f"/artifacts/{by_kind['bundle'].id}"} if "bundle" in by_kind else {}),
         },
+        reports=ReportSummaryView(count=summary.count, latency_ms=summary.latency_ms),
+    )
+
+
+def view_webhook(webhook: "Webhook") -> WebhookView:
+    """Return the body of a webhook."""
+    return WebhookView(
+        id=webhook.id,
+        url=webhook.url,
+        events=webhook.events,
+        description=webhook.description,
+        created_at=rfc3339(webhook.created_at) or "",
+        disabled_at=rfc3339(webhook.disabled_at),
+        disabled_reason=webhook.disabled_reason,
+    )
+
+
+def view_delivery(delivery: "Delivery") -> DeliveryView:
+    """Return the body of a delivery."""
+    return DeliveryView(
+        id=delivery.id,
+        webhook_id=delivery.webhook_id,
+        message_id=delivery.message,
+        event=delivery.event,
+        state=delivery.state,
+        attempts=delivery.attempts,
+        created_at=rfc3339(delivery.created_at) or "",
+        last_attempt_at=rfc3339(delivery.last_at),
+        next_attempt_at=rfc3339(delivery.next_at),
+        status_code=delivery.status,
+        error=delivery.error,
+        replay_of=delivery.replay_of,
     )
 
 

@@ -22,6 +22,8 @@ class Action(StrEnum):
     BATCH_SUBMITTED = "batch-submitted"
     JOB_CANCELLED = "job-cancelled"
     MODEL_DELETED = "model-deleted"
+    WEBHOOK_CREATED = "webhook-created"
+    WEBHOOK_DELETED = "webhook-deleted"
     AUTHENTICATION_FAILED = "authentication-failed"
 
 

@@ -12,8 +12,11 @@ from sqlalchemy.exc import ArgumentError
 
 from service.db import file_url
 from service.errors import SettingInvalid
+from service.targets import Allowed
 
 TORCH_DEVICES = ("auto", "cpu", "cuda")
+DAY_S = 24 * 3600.0
+NOTHING_INSIDE = Allowed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class Settings:
     """Everything a process of the service needs to know before it starts.
 
     ``auth_required`` says that clients need a key, ``auth_off_explicit`` that NNF_AUTH=off was set, not merely left
-    at its default.
+    at its default. ``keep_s`` is how long jobs and models are kept, None for ever;
+    ``webhook_allow`` names the receivers inside that webhooks may be sent to.
     """
 
     data_dir: Path
@@ -40,6 +44,8 @@ class Settings:
     rate_limit: str | None = None
     audit_days: float = 365.0
     job_timeout_s: float = 600.0
+    keep_s: float | None = None
+    webhook_allow: Allowed = NOTHING_INSIDE
     lease_s: float = 15.0
     beat_s: float = 1.0
 
@@ -94,6 +100,8 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         auth_off_explicit=auth == "off",
         torch_device=torch_device,
         job_timeout_s=_positive(environ, "NNF_JOB_TIMEOUT_S", 600.0),
+        keep_s=_positive(environ, "NNF_KEEP_DAYS", 0.0) * DAY_S or None,
+        webhook_allow=_allowed(environ.get("NNF_WEBHOOK_ALLOW", "")),
         queue_limit=_whole(environ, "NNF_QUEUE_LIMIT", 10_000),
         tenant_jobs=_whole(environ, "NNF_TENANT_JOBS", 0) or None,
         audit_days=_positive(environ, "NNF_AUDIT_DAYS", 365.0),
@@ -167,6 +175,16 @@ def _rate(text: str | None) -> str | None:
     except ValueError:
         raise SettingInvalid("NNF_RATE_LIMIT must be a rate such as 100/second or 1000/minute") from None
     return text
+
+
+def _allowed(text: str) -> Allowed:
+    """Return the inner hosts and networks that webhooks may be sent to."""
+    try:
+        return Allowed.parse(text)
+    except ValueError:
+        raise SettingInvalid(
+            "NNF_WEBHOOK_ALLOW must be names of hosts, addresses and networks, separated by commas"
+        ) from None
 
 
 def _folder(name: str, text: str) -> Path:

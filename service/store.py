@@ -7,6 +7,7 @@ import re
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -45,6 +46,12 @@ class Store(Protocol):
 
     def clear(self) -> None:
         """Remove what killed processes left unfinished."""
+
+    def remove(self, digest: str) -> None:
+        """Remove a content, if it is there. Raises OSError."""
+
+    def stored_before(self, before: float) -> Iterator[str]:
+        """Yield the sha256 of what was stored before a time, s since 1970 UTC, some perhaps twice. Raises OSError."""
 
 
 class FileStore:
@@ -130,6 +137,27 @@ class FileStore:
                     if path.stat().st_mtime < before:
                         path.unlink()
 
+    def remove(self, digest: str) -> None:
+        """Remove the content of this sha256, if it is there; those who have it open read on.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self._path(digest).unlink(missing_ok=True)
+        self._whole.pop(digest, None)
+
+    def stored_before(self, before: float) -> Iterator[str]:
+        """Yield the sha256 of every content that was stored before a time, s since 1970 UTC.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        for path in self.folder.glob("*/*"):
+            # Another process may remove it at the same time.
+            with contextlib.suppress(FileNotFoundError):
+                if is_digest(path.name) and path.stat().st_mtime < before:
+                    yield path.name
+
     def _verify(self, digest: str, file: FileIO) -> None:
         # One at a time: those who want the same file meanwhile need not read it again.
         with self._reading:
@@ -146,7 +174,7 @@ class FileStore:
                 self._whole[digest] = look
 
     def _path(self, digest: str) -> Path:
-        if not _SHA256.fullmatch(digest):
+        if not is_digest(digest):
             raise ValueError("not a sha256")
         return self.folder / digest[:2] / digest
 
@@ -163,6 +191,11 @@ def open_store(settings: "Settings") -> Store:
 
         return ObjectStore(settings.store_url, settings.cache_path)
     return FileStore(settings.store_path)
+
+
+def is_digest(text: str) -> bool:
+    """Return whether a text has the form of a sha256, hexadecimal."""
+    return _SHA256.fullmatch(text) is not None
 
 
 class StoreAway(OSError):

@@ -100,6 +100,86 @@ artifacts = Table(
     Index("artifacts_by_sha256", "sha256"),
 )
 
+# Contents that a job will need: they stay for as long as this attempt of it runs.
+content_pins = Table(
+    "content_pins",
+    metadata,
+    Column("sha256", String, primary_key=True),
+    Column("job_id", String, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Index("content_pins_by_job", "job_id"),
+)
+
+# Contents that nobody may want any more; until ``due_at`` they are being removed, or are not looked at.
+doomed_contents = Table(
+    "doomed_contents",
+    metadata,
+    Column("sha256", String, primary_key=True),
+    Column("removing", Boolean, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Index("doomed_contents_by_time", "due_at"),
+)
+
+# Without a foreign key: a report that comes while its artifact is deleted must not keep that from going.
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", String, primary_key=True),
+    tenant(),
+    Column("artifact_id", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("latency_ms", Float),
+    Column("latency_percentile", Float),
+    Column("figures", JSON, nullable=False),
+    Index("reports_by_artifact", "artifact_id", "id"),
+)
+
+gone_artifacts = Table(
+    "gone_artifacts",
+    metadata,
+    Column("id", String, primary_key=True),
+    tenant(),
+    Column("at", Float, nullable=False),
+    Index("gone_artifacts_by_age", "at"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String, primary_key=True),
+    tenant(),
+    Column("url", String, nullable=False),
+    Column("events", JSON, nullable=False),
+    Column("description", String),
+    Column("secret", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("disabled_at", Float),
+    Column("disabled_reason", String),
+    Index("webhooks_by_tenant", "tenant", "id"),
+)
+
+# Without a foreign key: a webhook that is deleted must not keep a job from ending.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("webhook_id", String, nullable=False),
+    tenant(),
+    Column("message", String, nullable=False),
+    Column("event", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("next_at", Float),
+    Column("last_at", Float),
+    Column("status", Integer),
+    Column("error", String),
+    Column("replay_of", String),
+    Index("deliveries_by_webhook", "webhook_id", "id"),
+    Index("deliveries_by_time", "webhook_id", "state", "next_at"),
+)
+
 workers = Table(
     "workers",
     metadata,

@@ -15,11 +15,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from assembler.artifact import Assembly
 from assembler.phase import Phase, PhaseProgress
 from assembler.scenario import Scenario
+from service.contents import decide_alone, pin
 from service.db import is_embedded, now_in, writing
 from service.deliveries import Deliveries
 from service.errors import Refused, job_problem
 from service.jobs import Hold, Job, State, move
-from service.models import Ending, Outcome, find_twin, outcome_of, publish
+from service.models import Ending, Outcome, find_twin, list_artifacts, outcome_of, publish
 from service.progress import Progress
 from service.pulse import Keeper
 from service.queue import (
@@ -42,6 +43,8 @@ TWINS_AT_ONCE = 50
 # How long a job that is being worked on waits for a database server that is away.
 AWAY_S = 120.0
 AGAIN_S = 0.25
+# How often it is looked whether a content that is needed has been removed at last.
+REMOVED_S = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +186,10 @@ class Worker:
         """End a job with the files that an equal scenario left, if there are any and they are whole."""
         _demand(self._note(lambda connection: note_digest(connection, hold, digest)))
         twin = self._note(lambda connection: find_twin(connection, job.tenant, digest))
-        if twin is None or not all(self._store.holds(one.sha256) for one, _ in twin[1].artifacts):
+        if twin is None:
+            return False
+        self._keep(hold, twin[1])
+        if not all(self._store.holds(one.sha256) for one, _ in twin[1].artifacts):
             return False
         source, outcome = twin
         self._publish(job, hold, outcome, digest, Progress(), reused_from=source.id)
@@ -193,6 +199,10 @@ class Worker:
         """End some of the jobs that waited for this build, in one transaction; say whether there may be more."""
 
         def end(connection: Connection) -> bool:
+            decide_alone(connection)
+            if not list_artifacts(connection, job.model_id):
+                # Deleted already: its files may be gone.
+                return False
             for _ in range(TWINS_AT_ONCE):
                 now = now_in(connection)
                 taken = claim_twin(
@@ -218,10 +228,19 @@ class Worker:
         if assembly is None:
             raise RuntimeError("the builder ended without an assembly")
         self._begin_phase("storing", hold, ends_at, progress)
+        self._keep(hold, outcome_of(assembly))
         for content, artifact, _ in assembly.files:
             if self._put(content, ends_at) != artifact.sha256:
                 raise RuntimeError("an artifact's digest is not that of its content")
         return outcome_of(assembly)
+
+    def _keep(self, hold: Hold, outcome: Outcome) -> None:
+        """Have the files of an outcome stay in the store until this attempt has ended, waiting for a removal to end."""
+        digests = [artifact.sha256 for artifact, _ in outcome.artifacts]
+        while not self._write(lambda connection: pin(connection, hold, digests, now=now_in(connection))):
+            if self._stop.is_set():
+                raise Interrupted
+            time.sleep(REMOVED_S)
 
     def _put(self, content: bytes, ends_at: float) -> str:
         """Store a content; when a shared store is away, again until it is back."""

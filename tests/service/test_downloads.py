@@ -168,7 +168,7 @@ def test_the_description_tells_all_answers_and_their_headers(app: FastAPI, artif
     for method in ("GET", "HEAD"):
         told = schema["paths"]["/artifacts/{artifact_id}"][method.lower()]
         answers = [get(app, artifact, method, **headers) for headers in asked]
-        assert {str(one.status_code) for one in answers} | {"default", "401", "403", "429"} == set(
+        assert {str(one.status_code) for one in answers} | {"default", "401", "403", "410", "429"} == set(
             told["responses"]
         )
         for one in answers:

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from service.ids import is_id, new_id
+from service.ids import first_id, is_id, new_id
 
 
 def test_ids_carry_their_type_and_are_recognised() -> None:
@@ -22,6 +22,15 @@ def test_ids_of_one_millisecond_sort_by_the_order_they_were_made_in() -> None:
     made = [new_id("job") for _ in range(5000)]
     assert made == sorted(set(made))
     assert all(is_id(one, "job") for one in made)
+
+
+def test_the_first_id_of_a_time_sorts_before_all_from_then_on_and_after_all_before() -> None:
+    before = new_id("job")
+    time.sleep(0.002)
+    first = first_id("job", time.time())
+    assert is_id(first, "job")
+    assert before < first < new_id("job")
+    assert first_id("job", -5.0) == first_id("job", 0.0) == "job_" + "0" * 32
 
 
 @pytest.mark.parametrize(

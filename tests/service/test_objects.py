@@ -1,5 +1,6 @@
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -154,3 +155,22 @@ def test_wrong_keys_are_no_empty_store(
 def test_an_address_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingInvalid, match="NNF_STORE_URL"):
         ObjectStore("s3://", tmp_path / "cache")
+
+
+def test_what_is_removed_is_gone_from_the_store_and_from_here(store: ObjectStore, tmp_path: Path) -> None:
+    digest = store.put(b"x")
+    store.open(digest).close()
+    store.remove(digest)
+    store.remove(digest)
+    assert not store.holds(digest)
+    assert cached(tmp_path) == []
+
+
+def test_what_was_stored_before_a_time_is_listed(store: ObjectStore, tmp_path: Path) -> None:
+    assert list(store.stored_before(time.time() + 100)) == []
+    digests = {store.put(bytes([number])) for number in range(3)}
+    kept_here = store.put(b"once read")
+    store.open(kept_here).close()
+    assert set(store.stored_before(time.time() + 100)) == digests | {kept_here}
+    assert list(store.stored_before(time.time() - 100)) == []
+    assert cached(tmp_path) != []

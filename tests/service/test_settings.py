@@ -51,6 +51,9 @@ def test_settings_come_from_the_environment_and_the_command_line_goes_first(tmp_
         {"NNF_STORE_URL": "file://host/folder"},
         {"NNF_STORE_URL": "https://bucket"},
         {"NNF_JOB_TIMEOUT_S": "-1"},
+        {"NNF_KEEP_DAYS": "0"},
+        {"NNF_WEBHOOK_ALLOW": "10.0.0.1/8"},
+        {"NNF_KEEP_DAYS": "forever"},
         {"NNF_QUEUE_LIMIT": "many"},
         {"NNF_QUEUE_LIMIT": "0"},
         {"NNF_QUEUE_LIMIT": "0.5"},
@@ -67,6 +70,10 @@ def test_a_setting_that_cannot_be_used_is_refused_by_name(environ: dict[str, str
 
 def test_a_queue_may_be_as_short_as_one_job() -> None:
     assert read_settings({"NNF_QUEUE_LIMIT": "1"}).queue_limit == 1
+    assert read_settings({"NNF_KEEP_DAYS": "0.5"}).keep_s == 43_200
+    assert read_settings({}).keep_s is None
+    allowed = read_settings({"NNF_WEBHOOK_ALLOW": "hooks.inner,10.0.0.0/8"}).webhook_allow
+    assert (allowed.hosts, len(allowed.networks)) == ({"hooks.inner"}, 1)
 
 
 def test_tenants_are_held_up_only_where_that_is_set() -> None:

@@ -252,3 +252,27 @@ def test_a_file_that_changed_just_now_is_read_again_since_it_could_change_and_lo
     for _ in range(3):
         store.open(digest).close()
     assert len(read) == 3
+
+
+def test_what_is_removed_is_gone_and_those_who_read_it_read_on(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    digest = store.put(b"x")
+    with store.open(digest) as file:
+        store.remove(digest)
+        store.remove(digest)
+        assert os.pread(file.fileno(), 10, 0) == b"x"
+    assert not store.holds(digest)
+    assert files(tmp_path) == []
+    assert store.put(b"x") == digest
+    assert store.get(digest) == b"x"
+
+
+def test_what_was_stored_before_a_time_is_listed(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    assert list(store.stored_before(time.time())) == []
+    old, new = store.put(b"old"), store.put(b"new")
+    then = time.time() - 100
+    os.utime(tmp_path / old[:2] / old, (then, then))
+    (tmp_path / old[:2] / ".new-x").write_bytes(b"unfinished")
+    assert list(store.stored_before(then + 50)) == [old]
+    assert set(store.stored_before(time.time() + 1)) == {old, new}

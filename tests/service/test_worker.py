@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from assembler.artifact import Assembly, Diagnosis, Predicted
 from assembler.errors import (
@@ -17,12 +18,16 @@ from assembler.errors import (
 )
 from assembler.phase import Phase, PhaseProgress
 from assembler.scenario import Scenario
+from service.contents import begin_removal, doom, end_removal
 from service.db import reading, writing
 from service.house import House
 from service.jobs import Job, State, add_job, cancel, get_job, list_events
-from service.models import get_artifact, get_model, list_artifacts
+from service.models import Outcome, get_artifact, get_model, list_artifacts
+from service.pulse import Pulse
 from service.queue import sweep
+from service.removal import delete_model
 from service.scopes import DEFAULT_TENANT
+from service.tables import jobs
 from service.worker import Builder, Worker
 from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import Building, build_both, digest_of, make_assembly, scenario
@@ -422,3 +427,60 @@ def test_the_fakes_of_these_tests_are_builders() -> None:
     builder: Builder = Building()
     steps: Any = builder.build(scenario())
     assert isinstance(list(steps)[-1], Assembly)
+
+
+def test_a_content_that_is_being_removed_is_waited_for_and_stored_again(
+    house: House, worker_with: Make
+) -> None:
+    sha256 = house.store.put(digest_of(scenario()).encode())
+    with writing(house.engine) as connection:
+        doom(connection, [sha256], now=0.0)
+        removal = begin_removal(connection, now=time.time(), limit=1)
+    job = add(house)
+    thread = threading.Thread(target=worker_with().work_once)
+    thread.start()
+    time.sleep(0.3)
+    assert read(house, job).phase == "storing"
+    house.store.remove(sha256)
+    with writing(house.engine) as connection:
+        end_removal(connection, removal)
+    thread.join()
+    assert read(house, job).state is State.SUCCEEDED
+    assert house.store.holds(sha256)
+
+
+def test_a_worker_that_is_stopped_while_it_waits_for_a_removal_gives_its_job_back(
+    house: House, worker_with: Make
+) -> None:
+    with writing(house.engine) as connection:
+        doom(connection, [house.store.put(digest_of(scenario()).encode())], now=0.0)
+        begin_removal(connection, now=time.time(), limit=1)
+    job = add(house)
+    worker = worker_with()
+    thread = threading.Thread(target=worker.work_once)
+    thread.start()
+    time.sleep(0.3)
+    worker.stop()
+    thread.join()
+    assert read(house, job).state is State.QUEUED
+
+
+class Overtaken(Worker):
+    """A worker whose models are deleted before it comes to their twins."""
+
+    def _end_twins(self, job: Job, outcome: Outcome, digest: str) -> bool:
+        with writing(self._engine) as connection:
+            delete_model(connection, job.tenant, job.model_id, now=time.time())
+        return super()._end_twins(job, outcome, digest)
+
+
+def test_twins_of_a_model_that_was_deleted_at_once_are_built_by_themselves(house: House) -> None:
+    _, second = (add(house) for _ in range(2))
+    with writing(house.engine) as connection:
+        connection.execute(update(jobs).values(scenario_digest=digest_of(scenario())))
+    pulse = Pulse(house.engine, house.settings, "wrk_1")
+    worker = Overtaken(house.settings, house.engine, house.store, Building(), pulse, "wrk_1")
+    assert worker.work_once()
+    assert read(house, second).state is State.QUEUED
+    assert worker.work_once()
+    assert (read(house, second).state, read(house, second).reused_from) == (State.SUCCEEDED, None)

@@ -1,0 +1,95 @@
+"""Webhooks: who wants to be told of what. The secret that signs is kept as it is, since every message needs it."""
+
+import base64
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from service.db import one_at_a_time
+from service.errors import Refused
+from service.ids import new_id
+from service.tables import deliveries, webhooks
+
+SECRET_BYTES = 32
+MAX_WEBHOOKS = 50
+
+
+class Kind(StrEnum):
+    """What webhooks tell of."""
+
+    JOB_SUCCEEDED = "job.succeeded"
+    JOB_FAILED = "job.failed"
+    JOB_CANCELLED = "job.cancelled"
+    JOB_EXPIRED = "job.expired"
+    MODEL_DELETED = "model.deleted"
+
+
+EVERYTHING = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One row; times are s since 1970 UTC. One that is disabled is sent nothing any more."""
+
+    id: str
+    tenant: str
+    url: str
+    events: list[str]
+    description: str | None
+    secret: str
+    created_at: float
+    disabled_at: float | None = None
+    disabled_reason: str | None = None
+
+
+def create_webhook(
+    connection: Connection,
+    tenant: str,
+    *,
+    url: str,
+    events: Sequence[str],
+    description: str | None,
+    now: float,
+) -> Webhook:
+    """Insert a webhook with a fresh secret and return it.
+
+    Raises:
+        Refused: ``too-many-webhooks``, the tenant has 50.
+    """
+    one_at_a_time(connection, f"webhooks of {tenant}")
+    count = select(func.count()).select_from(webhooks).where(webhooks.c.tenant == tenant)
+    if (connection.scalar(count) or 0) >= MAX_WEBHOOKS:
+        raise Refused("too-many-webhooks", f"there are {MAX_WEBHOOKS} webhooks already")
+    secret = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    made = Webhook(new_id("whk"), tenant, url, list(dict.fromkeys(events)), description, secret, now)
+    connection.execute(insert(webhooks).values({name: getattr(made, name) for name in Webhook.__slots__}))
+    return made
+
+
+def get_webhook(connection: Connection, tenant: str, webhook_id: str) -> Webhook | None:
+    """Return a tenant's webhook, or None when it has none of this id."""
+    query = select(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.tenant == tenant)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else Webhook(**row)
+
+
+def list_webhooks(
+    connection: Connection, tenant: str, *, before: str | None = None, limit: int
+) -> list[Webhook]:
+    """Return a tenant's webhooks, newest first, only those older than the one of the id ``before``."""
+    query = select(webhooks).where(webhooks.c.tenant == tenant).order_by(webhooks.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(webhooks.c.id < before)
+    return [Webhook(**row) for row in connection.execute(query).mappings()]
+
+
+def delete_webhook(connection: Connection, tenant: str, webhook_id: str) -> bool:
+    """Delete a webhook with its deliveries, also those that are not sent yet; say whether it was there."""
+    found = delete(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.tenant == tenant)
+    if connection.execute(found).rowcount != 1:
+        return False
+    connection.execute(delete(deliveries).where(deliveries.c.webhook_id == webhook_id))
+    return True

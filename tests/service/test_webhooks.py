@@ -1,0 +1,66 @@
+import base64
+
+import pytest
+from sqlalchemy import Connection, Engine, select
+
+from service.db import reading, writing
+from service.errors import Refused
+from service.outbox import tell
+from service.tables import deliveries
+from service.webhooks import (
+    EVERYTHING,
+    MAX_WEBHOOKS,
+    Kind,
+    Webhook,
+    create_webhook,
+    delete_webhook,
+    get_webhook,
+    list_webhooks,
+)
+from tests.servers import ON_BOTH_DATABASES
+
+pytestmark = ON_BOTH_DATABASES
+
+
+def create(connection: Connection, tenant: str = "acme", events: tuple[str, ...] = (EVERYTHING,)) -> Webhook:
+    return create_webhook(
+        connection, tenant, url="https://receiver.example", events=events, description=None, now=1.0
+    )
+
+
+def test_a_webhook_is_its_tenants_and_has_a_secret_of_its_own(engine: Engine) -> None:
+    with writing(engine) as connection:
+        first, second, other = create(connection), create(connection), create(connection, "zeta")
+    assert len({one.secret for one in (first, second, other)}) == 3
+    assert len(base64.b64decode(first.secret.removeprefix("whsec_"))) == 32
+    with reading(engine) as connection:
+        assert list_webhooks(connection, "acme", limit=5) == [second, first]
+        assert list_webhooks(connection, "acme", before=second.id, limit=5) == [first]
+        assert get_webhook(connection, "acme", first.id) == first
+        assert get_webhook(connection, "acme", other.id) is None
+
+
+def test_a_deleted_webhook_goes_with_its_deliveries(engine: Engine) -> None:
+    with writing(engine) as connection:
+        made = create(connection)
+        tell(connection, "acme", Kind.MODEL_DELETED, {}, now=2.0)
+        assert not delete_webhook(connection, "zeta", made.id)
+        assert len(connection.execute(select(deliveries)).all()) == 1
+        assert delete_webhook(connection, "acme", made.id)
+        assert not delete_webhook(connection, "acme", made.id)
+        assert connection.execute(select(deliveries)).all() == []
+
+
+def test_what_a_webhook_is_to_hear_of_is_kept_once(engine: Engine) -> None:
+    with writing(engine) as connection:
+        made = create(connection, events=(Kind.JOB_FAILED, Kind.JOB_FAILED))
+    assert made.events == ["job.failed"]
+
+
+def test_a_tenant_has_so_many_webhooks_and_no_more(engine: Engine) -> None:
+    with writing(engine) as connection:
+        for _ in range(MAX_WEBHOOKS):
+            create(connection)
+        with pytest.raises(Refused, match="too-many-webhooks"):
+            create(connection)
+        create(connection, "zeta")
