@@ -14,6 +14,7 @@ from assembler.errors import Infeasible
 from assembler.phase import Phase
 from assembler.scenario import MAX_LABELS, Scenario
 from service.app import create_app
+from service.backlog import STALE_S
 from service.house import House
 from service.worker import Worker
 from tests.servers import ON_BOTH_DATABASES
