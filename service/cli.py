@@ -11,6 +11,7 @@ import typer
 from service.commands.jobs import jobs
 from service.commands.models import models
 from service.commands.offers import devices, supernets
+from service.commands.webhooks import webhooks
 from service.keyring import keyring
 from service.offline import offline
 from service.outcome import ending
@@ -33,6 +34,7 @@ app.add_typer(models, name="models")
 app.add_typer(jobs, name="jobs")
 app.add_typer(devices, name="devices")
 app.add_typer(supernets, name="supernets")
+app.add_typer(webhooks, name="webhooks")
 app.add_typer(keyring, name="keys")
 
 Host = Annotated[str, typer.Option(help="Name or address to listen on.")]

@@ -145,6 +145,7 @@ class Client(BlockingDriver):
     download = _blocking(downloads.download)
     manifest = _blocking(downloads.manifest)
     report = _blocking(downloads.report)
+    list_reports = _iterated(downloads.list_reports)
     supernets = _blocking(offers.supernets)
     tasks = _blocking(offers.tasks)
     devices = _blocking(offers.devices)
@@ -155,9 +156,10 @@ class Client(BlockingDriver):
     list_keys = _blocking(access.list_keys)
     delete_key = _blocking(access.delete_key)
     create_webhook = _blocking(access.create_webhook)
-    list_webhooks = _blocking(access.list_webhooks)
+    get_webhook = _blocking(access.get_webhook)
+    list_webhooks = _iterated(access.list_webhooks)
     delete_webhook = _blocking(access.delete_webhook)
-    list_deliveries = _blocking(access.list_deliveries)
+    list_deliveries = _iterated(access.list_deliveries)
     replay_delivery = _blocking(access.replay_delivery)
 
 
@@ -193,6 +195,7 @@ class AsyncClient(AwaitedDriver):
     download = _awaited(downloads.download)
     manifest = _awaited(downloads.manifest)
     report = _awaited(downloads.report)
+    list_reports = _awaited_one_by_one(downloads.list_reports)
     supernets = _awaited(offers.supernets)
     tasks = _awaited(offers.tasks)
     devices = _awaited(offers.devices)
@@ -203,9 +206,10 @@ class AsyncClient(AwaitedDriver):
     list_keys = _awaited(access.list_keys)
     delete_key = _awaited(access.delete_key)
     create_webhook = _awaited(access.create_webhook)
-    list_webhooks = _awaited(access.list_webhooks)
+    get_webhook = _awaited(access.get_webhook)
+    list_webhooks = _awaited_one_by_one(access.list_webhooks)
     delete_webhook = _awaited(access.delete_webhook)
-    list_deliveries = _awaited(access.list_deliveries)
+    list_deliveries = _awaited_one_by_one(access.list_deliveries)
     replay_delivery = _awaited(access.replay_delivery)
 
 

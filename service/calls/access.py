@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from service.calls.answers import Sent, fetch, parsed_object, posted, request
-from service.calls.steps import Flow, Setup
+from service.calls.answers import Sent, fetch, following, parsed, parsed_object, posted, request
+from service.calls.jobs import PAGE_SIZE
+from service.calls.steps import Flow, Item, Setup, Stream
+from service.schemas import DeliveriesView, DeliveryView, NewWebhookView, WebhooksView, WebhookView
 
 
 def create_key(setup: Setup, facts: Sent) -> Flow[dict[str, Any]]:
@@ -21,14 +23,32 @@ def delete_key(setup: Setup, key_id: str) -> Flow[None]:
     yield from fetch(setup, request("DELETE", "keys", key_id))
 
 
-def create_webhook(setup: Setup, facts: Sent) -> Flow[dict[str, Any]]:
-    """Have an address told of what happens, and return the webhook."""
-    return parsed_object((yield from fetch(setup, posted("webhooks", body=facts, repeatable=False))))
+def create_webhook(setup: Setup, facts: Sent) -> Flow[NewWebhookView]:
+    """Have an address told of what happens, and return the webhook; its ``secret`` is told this once.
+
+    Args:
+        setup: of the client.
+        facts: ``url``, and if wanted ``events`` and ``description``.
+    """
+    call = posted("webhooks", body=facts, repeatable=False)
+    return parsed(NewWebhookView, (yield from fetch(setup, call)))
 
 
-def list_webhooks(setup: Setup) -> Flow[dict[str, Any]]:
-    """Return all webhooks."""
-    return parsed_object((yield from fetch(setup, request("GET", "webhooks"))))
+def get_webhook(setup: Setup, webhook_id: str) -> Flow[WebhookView]:
+    """Return a webhook."""
+    return parsed(WebhookView, (yield from fetch(setup, request("GET", "webhooks", webhook_id))))
+
+
+def list_webhooks(setup: Setup, *, page_size: int = PAGE_SIZE) -> Stream[WebhookView]:
+    """Yield all webhooks, newest first."""
+    token: str | None = None
+    while True:
+        params = {"page_size": page_size, "page_token": token}
+        page = parsed(WebhooksView, (yield from fetch(setup, request("GET", "webhooks", params=params))))
+        for webhook in page.webhooks:
+            yield Item(webhook)
+        if (token := following(page.next_page_token, token)) is None:
+            return
 
 
 def delete_webhook(setup: Setup, webhook_id: str) -> Flow[None]:
@@ -36,12 +56,20 @@ def delete_webhook(setup: Setup, webhook_id: str) -> Flow[None]:
     yield from fetch(setup, request("DELETE", "webhooks", webhook_id))
 
 
-def list_deliveries(setup: Setup, webhook_id: str) -> Flow[dict[str, Any]]:
-    """Return what was sent to a webhook, and how it was taken."""
-    return parsed_object((yield from fetch(setup, request("GET", "webhooks", webhook_id, "deliveries"))))
+def list_deliveries(setup: Setup, webhook_id: str, *, page_size: int = PAGE_SIZE) -> Stream[DeliveryView]:
+    """Yield what was or is to be sent to a webhook, and how it was taken, newest first."""
+    token: str | None = None
+    while True:
+        params = {"page_size": page_size, "page_token": token}
+        call = request("GET", "webhooks", webhook_id, "deliveries", params=params)
+        page = parsed(DeliveriesView, (yield from fetch(setup, call)))
+        for delivery in page.deliveries:
+            yield Item(delivery)
+        if (token := following(page.next_page_token, token)) is None:
+            return
 
 
-def replay_delivery(setup: Setup, webhook_id: str, delivery_id: str) -> Flow[dict[str, Any]]:
-    """Send a delivery once more."""
+def replay_delivery(setup: Setup, webhook_id: str, delivery_id: str) -> Flow[DeliveryView]:
+    """Send a message once more, and return its new delivery."""
     call = request("POST", "webhooks", webhook_id, "deliveries", delivery_id, "replay", repeatable=False)
-    return parsed_object((yield from fetch(setup, call)))
+    return parsed(DeliveryView, (yield from fetch(setup, call)))

@@ -9,7 +9,18 @@ from typing import Any
 
 import httpx
 
-from service.calls.answers import Sent, begin, fetch, id_of, parsed_object, persist, posted, request
+from service.calls.answers import (
+    Sent,
+    begin,
+    fetch,
+    following,
+    id_of,
+    parsed,
+    parsed_object,
+    persist,
+    posted,
+    request,
+)
 from service.calls.errors import (
     AnswerInvalid,
     ArgumentInvalid,
@@ -18,10 +29,11 @@ from service.calls.errors import (
     ProblemError,
     Unreachable,
 )
+from service.calls.jobs import PAGE_SIZE
 from service.calls.parts import Part, holds
 from service.calls.patience import Backoff, may_pass
-from service.calls.steps import Close, Flow, Pause, Setup, Work, read_some
-from service.schemas import ArtifactView
+from service.calls.steps import Close, Flow, Item, Pause, Setup, Stream, Work, read_some
+from service.schemas import ArtifactView, ReportsView, ReportView
 
 # Called with the bytes that are here, and all there are.
 Progress = Callable[[int, int], None]
@@ -84,10 +96,31 @@ def manifest(setup: Setup, artifact: ArtifactView | str) -> Flow[dict[str, Any]]
     return parsed_object((yield from fetch(setup, call)))
 
 
-def report(setup: Setup, artifact: ArtifactView | str, figures: Sent) -> Flow[dict[str, Any]]:
-    """Tell what a device measured of a model, and return what is kept of it."""
+def report(setup: Setup, artifact: ArtifactView | str, figures: Sent) -> Flow[ReportView]:
+    """Tell what a device measured of a model, and return what is kept of it.
+
+    Args:
+        setup: of the client.
+        artifact: the model's file.
+        figures: ``latency_ms``, ``memory_mb``, ``accuracy`` or some of them, and how they were measured.
+    """
     call = posted("artifacts", id_of(artifact), "reports", body=figures, repeatable=False)
-    return parsed_object((yield from fetch(setup, call)))
+    return parsed(ReportView, (yield from fetch(setup, call)))
+
+
+def list_reports(
+    setup: Setup, artifact: ArtifactView | str, *, page_size: int = PAGE_SIZE
+) -> Stream[ReportView]:
+    """Yield what devices measured of a model, newest first."""
+    token: str | None = None
+    while True:
+        params = {"page_size": page_size, "page_token": token}
+        call = request("GET", "artifacts", id_of(artifact), "reports", params=params)
+        page = parsed(ReportsView, (yield from fetch(setup, call)))
+        for one in page.reports:
+            yield Item(one)
+        if (token := following(page.next_page_token, token)) is None:
+            return
 
 
 def _wanted(setup: Setup, artifact: ArtifactView | str) -> Flow[Wanted]:

@@ -25,7 +25,7 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
     assert ended.returncode == 0, ended.stderr
     listed = re.findall(r"^[\s│|]+([a-z]+) {2,}\S", ended.stdout, re.MULTILINE)
     commands = {"serve", "api", "worker", "migrate", "train", "look", "measure", "generate", "demo"}
-    assert set(listed) == commands | {"keys", "models", "jobs", "devices", "supernets"}
+    assert set(listed) == commands | {"keys", "models", "jobs", "webhooks", "devices", "supernets"}
 
 
 def test_migrate_makes_the_database(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from service.client import (
     ProblemError,
     Unreachable,
 )
-from service.schemas import ArtifactView
+from service.reports import Figures
+from service.schemas import ArtifactView, ReportsView, ReportView
 from tests.service.both import Ask, asked_for, blocking, both
 from tests.service.rude import Answer, Request, answer, cut, problem, serving
 
@@ -255,4 +256,17 @@ def test_wherever_it_breaks_off_the_file_is_the_same(stops: list[int], left: int
 @both
 def test_manifests_and_reports_are_sent_as_the_contract_has_them(ask: Ask) -> None:
     assert asked_for(ask, "manifest", ARTIFACT)[0] == "GET /artifacts/art_1/manifest"
-    assert asked_for(ask, "report", "art_1", {"a": 1})[:2] == ("POST /artifacts/art_1/reports", b'{"a": 1}')
+    figures = Figures(accuracy=0.5).model_dump()
+    told = ReportView(id="rpt_1", artifact_id="art_1", created_at="2026-01-02T00:00:00Z", **figures)
+    pages = [ReportsView(reports=[told], next_page_token=token) for token in ("more", None)]
+    with serving(*(answer(body=one.model_dump()) for one in (told, *pages))) as rude:
+        assert ask(rude.url, "report", "art_1", {"accuracy": 0.5}).accuracy == 0.5
+        found = ask(rude.url, "list_reports", "art_1")
+    assert [one.id for one in found] == ["rpt_1", "rpt_1"]
+    assert rude.asked[0].body == b'{"accuracy": 0.5}'
+    path = "/artifacts/art_1/reports"
+    assert rude.paths == [
+        f"POST {path}",
+        f"GET {path}?page_size=200",
+        f"GET {path}?page_size=200&page_token=more",
+    ]
