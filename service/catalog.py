@@ -160,16 +160,25 @@ class Catalog:
         machine = None if self._alone else profile.machine
         return profile if is_current(profile, card, device, machine) else None
 
-    def faults(self) -> list[str]:
-        """Return what keeps devices from being used, or will after the next start: a sentence each."""
+    def any_usable(self) -> bool:
+        """Return whether scenarios of some supernet can be met on some device now."""
+        return any(
+            self._look(device, member.card).fault is None and self.profile(device, member.card) is not None
+            for device in DEVICES
+            for member in self.members
+        )
+
+    def faults(self) -> list["Fault"]:
+        """Return what keeps devices from being used, or will after the next start."""
         found = []
         for device in DEVICES:
             for member in self.members:
                 fault = self._look(device, member.card).fault
-                if fault is None and self.profile(device, member.card) is None:
+                waits = fault is None and self.profile(device, member.card) is None
+                if waits:
                     fault = "is not measured yet"
                 if fault is not None:
-                    found.append(f"{device.name} {fault} for {member.card.name}")
+                    found.append(Fault(f"{device.name} {fault} for {member.card.name}", waits))
         return found
 
     def _look(self, device: Device, card: Card) -> "_Known":
@@ -241,6 +250,17 @@ class Catalog:
             "size_mb": round(cost.size_mb, 4),
             "accuracy": accuracy,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What keeps a device from being used, a sentence, and whether it passes by itself."""
+
+    detail: str
+    waits: bool
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 @dataclass(frozen=True, slots=True)

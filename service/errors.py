@@ -87,6 +87,13 @@ CODES: Mapping[str, Code] = {
     "storage-unavailable": Code(
         503, "Storage unavailable", "A file cannot be read now.", SERVICE, retryable=True
     ),
+    "draining": Code(
+        503,
+        "Draining",
+        "This process is about to end; another one, or this address in a moment, will answer.",
+        SERVICE,
+        retryable=True,
+    ),
     "not-ready": Code(
         503,
         "Not ready",

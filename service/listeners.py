@@ -55,6 +55,11 @@ class Listeners:
                 if news.ends:
                     return
 
+    @property
+    def closed(self) -> bool:
+        """Whether the service ends."""
+        return self._closed
+
     def close(self) -> None:
         """Let everyone go, now and from now on."""
         self._closed = True

@@ -22,6 +22,9 @@ def test_every_error_has_its_code(error: Exception, code: str) -> None:
     assert refusal(error).code == code
 
 
+TOO_EARLY = ("idempotency-in-progress", "rate-limited", "quota-exceeded")
+
+
 def test_a_problem_has_the_members_of_its_code_and_of_its_occurrence() -> None:
     found = problem(
         "unknown-device",
@@ -49,8 +52,8 @@ def test_a_problem_has_the_members_of_its_code_and_of_its_occurrence() -> None:
 def test_what_is_the_services_fault_is_a_server_error_and_the_users_a_client_error() -> None:
     for code, known in CODES.items():
         assert (known.status >= 500) == (known.fault == "service"), code
-        # What a client does wrong stays wrong, but for what only comes too early.
-        assert not (known.retryable and known.fault == "user") or code == "idempotency-in-progress", code
+        # What a client does wrong stays wrong, but for what only comes too early or too often.
+        assert not (known.retryable and known.fault == "user") or code in TOO_EARLY, code
 
 
 def test_details_of_unforeseen_errors_stay_inside() -> None:

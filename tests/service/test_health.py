@@ -1,14 +1,24 @@
+import asyncio
 import os
+import re
 import time
+from dataclasses import replace
+from pathlib import Path
 
+import httpx
 from fastapi import FastAPI
 
 from assembler.device import save_profile
+from service.app import create_app
 from service.db import writing
 from service.house import House
+from service.jobs import add_job
 from service.queue import add_worker, beat
+from service.scopes import DEFAULT_TENANT
+from service.store import FileStore
+from service.zoo import find_members
 from tests.servers import ON_BOTH_DATABASES
-from tests.service.making import ask, make_profile, take_away
+from tests.service.making import ask, make_profile, scenario, take_away, write_member
 
 pytestmark = ON_BOTH_DATABASES
 
@@ -37,7 +47,7 @@ def test_with_a_ready_worker_it_is_ready(app: FastAPI, house: House) -> None:
     live(house, ready=True)
     response = ask(app, "GET", "/readyz")
     assert response.status_code == 200
-    checks = {"database": "ok", "store": "ok", "devices": "ok", "worker": "ok"}
+    checks = dict.fromkeys(("database", "store", "devices", "worker", "queue"), "ok")
     assert response.json()["checks"] == checks
 
 
@@ -61,6 +71,74 @@ def test_a_device_that_is_not_measured_or_lost_its_profile_is_named(app: FastAPI
     response = ask(app, "GET", "/readyz")
     assert (response.status_code, response.json()["code"]) == (503, "not-ready")
     assert "local has a damaged profile" in response.json()["detail"]
+
+
+def test_a_supernet_that_has_just_come_keeps_nobody_away_from_the_others(
+    app: FastAPI, house: House, tmp_path: Path
+) -> None:
+    live(house, ready=True)
+    write_member(tmp_path / "more" / "shoes", "shoes", ("clog", "slipper"))
+    new = find_members([tmp_path / "more"])
+    house.catalog.members = (*house.catalog.members, *new)
+    response = ask(app, "GET", "/readyz")
+    assert response.status_code == 200
+    told = response.json()["checks"]["devices"]
+    assert told == "degraded: local is not measured yet for shoes"
+
+
+def test_jobs_that_wait_for_long_are_told_of(app: FastAPI, house: House) -> None:
+    live(house, ready=True)
+    with writing(house.engine) as connection:
+        add_job(
+            connection,
+            scenario(),
+            digest=None,
+            request_id="req_1",
+            now=time.time() - 300,
+            tenant=DEFAULT_TENANT,
+        )
+    response = ask(app, "GET", "/readyz")
+    assert response.status_code == 200
+    assert re.fullmatch(r"degraded: .* 30\d s", response.json()["checks"]["queue"])
+
+
+def test_a_redis_that_is_away_keeps_nobody_away(house: House) -> None:
+    settings = replace(house.settings, redis_url="redis://127.0.0.1:1/0")
+    app = create_app(replace(house, settings=settings))
+    live(house, ready=True)
+    response = ask(app, "GET", "/readyz")
+    assert response.status_code == 200
+    assert response.json()["checks"]["redis"].startswith("degraded: ")
+
+
+def test_a_store_that_hangs_is_said_to_within_seconds(house: House) -> None:
+    class Hanging(FileStore):
+        def check(self) -> None:
+            time.sleep(6)
+
+    app = create_app(replace(house, store=Hanging(house.settings.store_path)))
+    live(house, ready=True)
+
+    async def look() -> tuple[float, str]:
+        began = time.perf_counter()
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://house") as client:
+            found = await client.get("/readyz")
+        await house.database.leave_loop()
+        return time.perf_counter() - began, found.json()["detail"]
+
+    took, detail = asyncio.run(look())
+    assert took < 4
+    assert detail == "store: does not answer"
+
+
+def test_a_process_that_is_about_to_end_says_so(app: FastAPI, house: House) -> None:
+    live(house, ready=True)
+    house.listeners.close()
+    response = ask(app, "GET", "/readyz")
+    assert (response.status_code, response.json()["code"]) == (503, "draining")
+    assert response.json()["retryable"]
+    assert "retry-after" in response.headers
 
 
 def test_a_store_that_cannot_be_written_is_named(app: FastAPI, house: House) -> None:
