@@ -114,7 +114,7 @@ def test_the_last_whole_profile_goes_on_being_used_and_the_fault_is_told(
     assert catalog.profile(LOCAL, member.card) == profile
     (fault,) = catalog.faults()
     assert how in str(fault)
-    assert str(tmp_path) not in fault
+    assert str(tmp_path) not in str(fault)
     again = make_profile(member.card, 2.0)
     save_profile(again, tmp_path / "data")
     assert catalog.profile(LOCAL, member.card) == again
