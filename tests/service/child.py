@@ -20,6 +20,7 @@ from assembler.scenario import Scenario
 from service.catalog import Catalog
 from service.outcome import exit_code
 from service.settings import Settings
+from service.targets import Allowed
 from service.worker import Builder
 from service.zoo import find_members, shipped_zoo
 from supernet.errors import CheckpointDamaged
@@ -66,7 +67,13 @@ def run_worker(settings: Settings, worker_id: str) -> int:
 def main() -> int:
     what, data_dir, zoo, *more = sys.argv[1:]
     required = os.environ.get("NNF_AUTH") == "required"
-    settings = Settings(data_dir=Path(data_dir), supernets=(Path(zoo),), beat_s=0.2, auth_required=required)
+    settings = Settings(
+        data_dir=Path(data_dir),
+        supernets=(Path(zoo),),
+        beat_s=0.2,
+        auth_required=required,
+        webhook_allow=Allowed.parse("127.0.0.1"),
+    )
     if what == "serve":
         command = (sys.executable, "-m", "tests.service.child", "worker", data_dir, zoo)
         return exit_code(lambda: run_api(settings, command))

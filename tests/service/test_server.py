@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from standardwebhooks import Webhook
 
 from tests.service.making import body, write_member
 from tests.service.process import ROOT, House, running, wait_until
+from tests.service.receiver import receiving
 
 
 @pytest.fixture
@@ -53,6 +55,27 @@ def test_a_job_is_done_and_everything_ends_in_order_on_a_signal(data_dir: Path, 
         house.process.send_signal(signal.SIGTERM)
         assert house.process.wait(20) == 0
         assert house.worker_pids() == []
+
+
+def test_a_webhook_hears_of_a_model_that_comes_and_goes_with_its_file(data_dir: Path, zoo: Path) -> None:
+    with running(data_dir, zoo) as house, receiving() as receiver:
+        house.wait_ready()
+        made = house.client.post("/webhooks", json={"url": receiver.url()}).json()
+        job = submit(house, "quick", wait_s=20)
+        sha256 = job["result"]["artifacts"][0]["sha256"]
+        file = data_dir / "artifacts" / sha256[:2] / sha256
+        wait_until(lambda: len(receiver.bodies) == 1)
+        assert file.exists()
+        assert house.client.delete(job["links"]["model"]).status_code == 204
+        wait_until(lambda: len(receiver.bodies) == 2 and not file.exists())
+        told = [
+            Webhook(made["secret"]).verify(content, headers)
+            for content, headers in zip(receiver.bodies, receiver.headers, strict=True)
+        ]
+        assert [one["type"] for one in told] == ["job.succeeded", "model.deleted"]
+        assert told[0]["data"] == house.client.get(job["links"]["self"]).json()
+        log = house.client.get(f"/webhooks/{made['id']}/deliveries").json()["deliveries"]
+        assert {one["attempts"] for one in log} == {1}
 
 
 def test_a_small_answer_does_not_wait_for_the_network(data_dir: Path, zoo: Path) -> None:

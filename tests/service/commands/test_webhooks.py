@@ -31,6 +31,6 @@ def test_a_webhook_is_made_told_and_removed(ask: Run) -> None:
 
 
 def test_an_address_inside_is_refused_with_the_services_words(ask: Run) -> None:
-    refused = ask("webhooks", "create", "http://127.0.0.1/")
+    refused = ask("webhooks", "create", "http://10.0.0.1/")
     assert refused.exit_code == 1
     assert "webhook-url-forbidden" in refused.stderr
