@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,9 @@ STATUS_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptabl
 
 log = logging.getLogger(__name__)
 
+# Told of every answer: method, route, status, seconds until it began.
+Note = Callable[[str, str | None, int, float], None]
+
 
 def create_app(house: House) -> FastAPI:
     """Return the application of a house."""
@@ -80,7 +83,7 @@ def create_app(house: House) -> FastAPI:
         app.add_exception_handler(kind, _on_error)
     app.state.rates = _rates(house.settings)
     app.add_middleware(Gatekeeper, gate=app.state.gate, rates=app.state.rates)
-    app.add_middleware(Outermost)
+    app.add_middleware(Outermost, note=house.metrics.note_request)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -97,8 +100,9 @@ def _rates(settings: Settings) -> "Rates | None":
 class Outermost:
     """Gives every request an id, and answers what nobody else caught with a problem."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, note: Note) -> None:
         self._app = app
+        self._note = note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -107,12 +111,14 @@ class Outermost:
             return
         request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = request_id
-        started = False
+        began, started = time.perf_counter(), False
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                route = getattr(scope.get("route"), "path", None)
+                self._note(scope["method"], route, message["status"], time.perf_counter() - began)
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
@@ -167,6 +173,7 @@ async def _keep_sweeping(house: House, gate: Gate) -> None:
         for act, failed in (
             (_sweep, "the queue could not be swept"),
             (_count, "the backlog could not be counted"),
+            (_read_ended, "what has ended could not be read"),
             (_announce_again, "jobs could not be announced again"),
             (_look, "supernets could not be looked for"),
             (_forget, "old keys could not be forgotten"),
@@ -182,6 +189,10 @@ async def _keep_sweeping(house: House, gate: Gate) -> None:
 
 async def _count(house: House) -> None:
     await house.database.read(count_backlog, house.backlog)
+
+
+async def _read_ended(house: House) -> None:
+    await house.database.read(house.metrics.read)
 
 
 async def _announce_again(house: House) -> None:

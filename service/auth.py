@@ -50,7 +50,7 @@ class Caller:
 
 def anyone(actor: Actor) -> Caller:
     """Return who asks where no keys are wanted: keys made so would outlive that, so that it is no admin."""
-    return Caller(DEFAULT_TENANT, frozenset({Scope.READ, Scope.WRITE}), actor)
+    return Caller(DEFAULT_TENANT, frozenset({Scope.READ, Scope.WRITE, Scope.METRICS}), actor)
 
 
 async def permitted(
@@ -70,6 +70,7 @@ async def permitted(
 
 Reader = Annotated[Caller, Security(permitted, scopes=[Scope.READ.value])]
 Writer = Annotated[Caller, Security(permitted, scopes=[Scope.WRITE.value])]
+Watcher = Annotated[Caller, Security(permitted, scopes=[Scope.METRICS.value])]
 Admin = Annotated[Caller, Security(permitted, scopes=[Scope.ADMIN.value])]
 
 

@@ -8,16 +8,19 @@ from typing import Any
 import anyio
 import redis.asyncio
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from service.auth import Watcher
 from service.db import now_in
 from service.errors import CODES, Refused
 from service.house import House
 from service.http import json_response
 from service.jobs import State
+from service.metrics import standing_of
 from service.queue import has_ready_worker
 from service.schemas import CodeView, HealthView, ReadyView
 from service.tables import jobs
@@ -62,6 +65,15 @@ async def readyz(request: Request) -> Response:
         detail = "; ".join(f"{name}: {checks[name]}" for name in bad)
         raise Refused("not-ready", detail, headers={"Retry-After": "1"})
     return json_response(ReadyView(status="ready", checks=checks))
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def read_metrics(request: Request, caller: Watcher) -> Response:
+    """Read figures for Prometheus: requests of this process, jobs of the whole service."""
+    house: House = request.app.state.house
+    await house.database.read(house.metrics.read)
+    standing = await house.database.read(standing_of)
+    return Response(house.metrics.text(house.backlog, standing), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get("/problems/{code}", response_model=CodeView)

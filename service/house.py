@@ -9,6 +9,7 @@ from service.catalog import Catalog
 from service.db import Database
 from service.deliveries import Announcer
 from service.listeners import Listeners
+from service.metrics import Metrics
 from service.settings import Settings
 from service.shelf import Shelf
 from service.store import Store, open_store
@@ -26,6 +27,7 @@ class House:
     listeners: Listeners
     announcer: Announcer
     backlog: Backlog
+    metrics: Metrics
 
     @property
     def engine(self) -> Engine:
@@ -50,4 +52,5 @@ def open_house(settings: Settings) -> House:
         listeners=Listeners(database),
         announcer=Announcer(settings.redis_url),
         backlog=Backlog(),
+        metrics=Metrics(),
     )

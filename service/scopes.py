@@ -9,6 +9,7 @@ class Scope(StrEnum):
 
     READ = "read"
     WRITE = "write"
+    METRICS = "metrics"
     ADMIN = "admin"
     OPERATOR = "operator"
 

@@ -57,6 +57,7 @@ jobs = Table(
     Index("jobs_by_tenant", "tenant", "id"),
     Index("jobs_by_tenant_and_state", "tenant", "state", "id"),
     Index("jobs_by_batch", "batch_id", "id"),
+    Index("jobs_by_end", "finished_at"),
 )
 
 job_events = Table(

@@ -15,6 +15,7 @@ from service.db import Database, open_engine
 from service.deliveries import Announcer
 from service.house import House
 from service.listeners import Listeners
+from service.metrics import Metrics
 from service.migrations import migrate
 from service.pulse import Pulse
 from service.settings import Settings
@@ -97,6 +98,7 @@ def house(settings: Settings, database: Database, tmp_path: Path) -> House:
         listeners=Listeners(database),
         announcer=Announcer(settings.redis_url),
         backlog=Backlog(),
+        metrics=Metrics(),
     )
 
 
