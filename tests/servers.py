@@ -143,6 +143,8 @@ class ObjectServer:
             "master.port": master, "volume.port": volume, "filer.port": filer, "volume.max": 20,
             "master.volumeSizeLimitMB": 64, "master.port.grpc": free_port(), "volume.port.grpc": free_port(),
             "filer.port.grpc": free_port(), "s3.port.grpc": free_port(), "metricsPort": 0,
+            # These would be the same for every server.
+            "s3.port.iceberg": 0, "s3.port.lance": 0,
         }  # fmt: skip
         command = [str(self._weed), "server", "-s3", *(f"-{name}={value}" for name, value in options.items())]
         with (self.folder / "log").open("ab") as log:

@@ -255,6 +255,7 @@ def test_the_description_of_the_interface_names_every_route_and_the_shape_of_err
         "/audit",
         "/healthz",
         "/readyz",
+        "/metrics",
         "/problems/{code}",
         "/",
     }
