@@ -108,7 +108,7 @@ def test_workers_that_are_killed_all_the_time_lose_nothing(running: Fleet) -> No
     killing = threading.Thread(target=kill)
     with posting(running, seed=1, labels={"phase_s": "0.05"}) as ledger:
         killing.start()
-        time.sleep(8)
+        time.sleep(6)
     over.set()
     killing.join()
     settle(running, 90)
