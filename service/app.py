@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +20,36 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assembler.errors import AssemblerError
 from assembler.scenario import Scenario, Survey
-from service import admin, batches, downloads, events, health, notices, offers, reporting, routes, survey
+from service import (
+    admin,
+    batches,
+    downloads,
+    events,
+    health,
+    notices,
+    offers,
+    reporting,
+    routes,
+    survey,
+)
 from service.audit import forget_entries, has_old_entries
 from service.backlog import count_backlog
 from service.caretaker import take_care
 from service.courier import Courier
 from service.db import is_embedded, now_in
 from service.errors import CODES, Refused, problem, refusal
+from service.figures import add_up, has_ended
 from service.gate import Gate, Gatekeeper
 from service.house import House
 from service.idempotency import forget_repeats, has_old_repeats
 from service.ids import new_id
+from service.logs import about
 from service.profiles import keep_profiles, newest_profiles
 from service.queue import needs_sweep, sweep, waiting_since
 from service.schemas import ProblemView
 from service.settings import Settings
+from service.telemetry import Telemetry
+from service.traces import OFF, Traces
 from supernet.errors import CheckpointDamaged
 
 if TYPE_CHECKING:
@@ -54,17 +69,15 @@ ROUTERS: tuple[APIRouter, ...] = (
 )
 ANNOUNCED_AGAIN_S = 5.0
 ANNOUNCED_AT_ONCE = 100
+ADDED_AT_ONCE = 20
 PROBLEM = "application/problem+json"
 STATUS_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable", 413: "body-too-large"}
 
 log = logging.getLogger(__name__)
 
-# Told of every answer: method, route, status, seconds until it began.
-Note = Callable[[str, str | None, int, float], None]
 
-
-def create_app(house: House) -> FastAPI:
-    """Return the application of a house."""
+def create_app(house: House, traces: Traces = OFF) -> FastAPI:
+    """Return the application of a house, whose requests are traced."""
     app = FastAPI(
         title="NN-Factory",
         version=version("nn-factory"),
@@ -83,7 +96,8 @@ def create_app(house: House) -> FastAPI:
         app.add_exception_handler(kind, _on_error)
     app.state.rates = _rates(house.settings)
     app.add_middleware(Gatekeeper, gate=app.state.gate, rates=app.state.rates)
-    app.add_middleware(Outermost, note=house.metrics.note_request)
+    app.add_middleware(Outermost)
+    app.add_middleware(Telemetry, metrics=house.metrics, traces=traces, access_log=house.settings.access_log)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -100,9 +114,8 @@ def _rates(settings: Settings) -> "Rates | None":
 class Outermost:
     """Gives every request an id, and answers what nobody else caught with a problem."""
 
-    def __init__(self, app: ASGIApp, note: Note) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._note = note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -111,28 +124,27 @@ class Outermost:
             return
         request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = request_id
-        began, started = time.perf_counter(), False
+        started = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                route = getattr(scope.get("route"), "path", None)
-                self._note(scope["method"], route, message["status"], time.perf_counter() - began)
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_id)
-        except ClientDisconnect:
-            log.info("request %s: the client went away", request_id)
-        except Refused as refused:
-            await _answer(Request(scope), refused)(scope, receive, send_with_id)
-        except Exception as error:
-            log.exception("request %s failed", request_id)
-            if started:
-                raise
-            await _answer(Request(scope), refusal(error))(scope, receive, send_with_id)
+        with about(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                log.info("request %s: the client went away", request_id)
+            except Refused as refused:
+                await _answer(Request(scope), refused)(scope, receive, send_with_id)
+            except Exception as error:
+                log.exception("request %s failed", request_id)
+                if started:
+                    raise
+                await _answer(Request(scope), refusal(error))(scope, receive, send_with_id)
 
 
 @contextlib.asynccontextmanager
@@ -173,7 +185,7 @@ async def _keep_sweeping(house: House, gate: Gate) -> None:
         for act, failed in (
             (_sweep, "the queue could not be swept"),
             (_count, "the backlog could not be counted"),
-            (_read_ended, "what has ended could not be read"),
+            (_add_up, "figures could not be added up"),
             (_announce_again, "jobs could not be announced again"),
             (_look, "supernets could not be looked for"),
             (_forget, "old keys could not be forgotten"),
@@ -191,8 +203,11 @@ async def _count(house: House) -> None:
     await house.database.read(count_backlog, house.backlog)
 
 
-async def _read_ended(house: House) -> None:
-    await house.database.read(house.metrics.read)
+async def _add_up(house: House) -> None:
+    """Add jobs that have ended to the figures of all, unless there are very many at once."""
+    for _ in range(ADDED_AT_ONCE):
+        if not await house.database.read(has_ended) or not await house.database.note(add_up):
+            return
 
 
 async def _announce_again(house: House) -> None:
@@ -253,7 +268,8 @@ def _answer(request: Request, refused: Refused) -> Response:
         request_id=request_id,
         problems=refused.problems,
     )
-    headers = refused.headers
+    headers, house = refused.headers, request.app.state.house
+    house.metrics.note_problem(refused.code)
     if body["status"] == 503:
         headers = {"Retry-After": "1", **headers}
     return JSONResponse(body, body["status"], headers, media_type=PROBLEM)

@@ -21,11 +21,12 @@ BEARER = HTTPBearer(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request: for which tenant, good for what, and what the audit log says of it."""
+    """Who sent a request: for which tenant, good for what, what the audit log says of it, and its place in a trace."""
 
     tenant: str
     scopes: frozenset[Scope]
     actor: Actor
+    traceparent: str | None = None
 
     def may(self, scope: Scope) -> bool:
         """Return whether its key is good for this."""

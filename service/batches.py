@@ -87,6 +87,7 @@ async def _submit(house: House, raw: bytes, lines: bool, key: str | None, caller
     wanted = await run_in_threadpool(_wanted, house, documents)
     content, made = await house.database.write(_add, wanted, repeat, caller, house)
     house.backlog.add(caller.tenant, made)
+    house.metrics.submitted.labels("/models/batch").inc(len(made))
     # Those that share a build end with it: the first of them is enough to be told of.
     first = {one.build: job for job, one in zip(reversed(made), reversed(wanted), strict=False)}
     house.announcer.announce(list(first.values()))
@@ -108,7 +109,13 @@ def _add(
     batch = new_id("bat")
     rows = [(one.scenario, one.digest) for one in wanted]
     jobs = add_jobs(
-        connection, rows, batch_id=batch, request_id=caller.request_id, now=now, tenant=caller.tenant
+        connection,
+        rows,
+        batch_id=batch,
+        request_id=caller.request_id,
+        now=now,
+        tenant=caller.tenant,
+        traceparent=caller.traceparent,
     )
     caller.note(connection, Action.BATCH_SUBMITTED, target=batch, count=len(wanted), now=now)
     content = _view(batch, jobs, wanted).model_dump_json()

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator
 
@@ -20,6 +19,7 @@ from assembler.refit import refit_head
 from assembler.scenario import Scenario
 from service.catalog import Catalog
 from service.errors import Refused, SettingInvalid
+from service.logs import say
 from service.settings import Settings
 from service.shelf import Shelf
 from service.zoo import Member, shipped_zoo
@@ -162,9 +162,9 @@ def _measure(member: Member, device: Device, settings: Settings) -> None:
             quarter = int(4 * step.done / step.total)
             if quarter > said:
                 said = quarter
-                print(f"{name}: {25 * quarter} %", file=sys.stderr, flush=True)
+                say(f"{name}: {25 * quarter} %")
         elif said >= 0:
-            print(f"{name}: done in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+            say(f"{name}: done in {time.monotonic() - started:.1f} s")
 
 
 def _torch_device(setting: str) -> str:

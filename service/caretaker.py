@@ -52,7 +52,8 @@ async def take_care(house: House) -> None:
                 due[act] = time.monotonic() + every_s
                 try:
                     await act(house)
-                except Exception:
+                except Exception as error:
+                    house.metrics.store_errors.inc(isinstance(error, OSError))
                     log.exception(failed)
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.concurrency import run_in_threadpool
 
@@ -89,7 +90,8 @@ def writing(engine: Engine, *, durable: bool = True) -> Iterator[Connection]:
 class Database:
     """The database as the HTTP process uses it: what is done in a transaction is a function of its connection.
 
-    ``engine`` is the same database for those who may wait, such as what happens once at start.
+    ``engine`` is the same database for those who may wait, such as what happens once at start; ``errors`` counts what
+    failed because the database could not be used.
     """
 
     def __init__(self, url: URL | Path) -> None:
@@ -99,6 +101,7 @@ class Database:
             DataUnusable: the folder of a SQLite file cannot be made.
         """
         self.engine = open_engine(url)
+        self.errors = 0
         self._async: AsyncEngine | None = None
         self._waiting: list[_Write] = []
         self._writing: asyncio.Task[None] | None = None
@@ -134,6 +137,20 @@ class Database:
             self._async = None
 
     async def _run(
+        self,
+        opening: Callable[[Engine], Any],
+        transaction: dict[str, Any],
+        act: Callable[..., T],
+        *args: Any,
+        **options: Any,
+    ) -> T:
+        try:
+            return await self._attempt(opening, transaction, act, *args, **options)
+        except (OperationalError, InterfaceError, PoolTimeout):
+            self.errors += 1
+            raise
+
+    async def _attempt(
         self,
         opening: Callable[[Engine], Any],
         transaction: dict[str, Any],

@@ -39,7 +39,7 @@ def run_demo(data_dir: Path) -> int:
     console = Console()
     command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--data-dir", str(data_dir)]
     # It listens to this machine for a minute, and the demo has no key.
-    environment = {**os.environ, "NNF_AUTH": "off"}
+    environment = {**os.environ, "NNF_AUTH": "off", "NNF_LOG": "text"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
         try:
             url = _url_of(server)

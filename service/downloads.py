@@ -94,9 +94,9 @@ async def download_artifact(artifact_id: str, request: Request, caller: Reader) 
     part = wanted_range(request, headers["ETag"], size)
     file = await run_in_threadpool(house.store.open, stored.artifact.sha256)
     if part is None:
-        return FilePart(file, range(size), 200, headers)
+        return FilePart(file, range(size), 200, headers, house.metrics.downloaded.inc)
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-    return FilePart(file, part, 206, headers)
+    return FilePart(file, part, 206, headers, house.metrics.downloaded.inc)
 
 
 @router.head(

@@ -6,7 +6,7 @@ Keys are remembered for half a second, so that one that is revoked is good for n
 import ipaddress
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -145,7 +145,10 @@ class Gatekeeper:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise Refused."""
         if scope["type"] == "http" and not is_public(scope["path"]):
-            caller = scope["state"]["caller"] = await self._gate.admit(scope)
+            caller = await self._gate.admit(scope)
+            if (traceparent := scope["state"].get("traceparent")) is not None:
+                caller = replace(caller, traceparent=traceparent)
+            scope["state"]["caller"] = caller
             if self._rates is not None and (share := await self._rates.take(caller.tenant)) is not None:
                 send = _telling(share.headers, send)
         await self._app(scope, receive, send)

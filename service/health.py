@@ -1,6 +1,7 @@
 """Routes of operation: is the process alive, can the service work, and what do its error codes mean."""
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from importlib.metadata import version
 from typing import Any
@@ -20,7 +21,7 @@ from service.errors import CODES, Refused
 from service.house import House
 from service.http import json_response
 from service.jobs import State
-from service.metrics import standing_of
+from service.metrics import take_snapshot
 from service.queue import has_ready_worker
 from service.schemas import CodeView, HealthView, ReadyView
 from service.tables import jobs
@@ -69,11 +70,13 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def read_metrics(request: Request, caller: Watcher) -> Response:
-    """Read figures for Prometheus: requests of this process, jobs of the whole service."""
+    """Read figures for Prometheus: requests of this process, jobs of the whole service while the database is there."""
     house: House = request.app.state.house
-    await house.database.read(house.metrics.read)
-    standing = await house.database.read(standing_of)
-    return Response(house.metrics.text(house.backlog, standing), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    snapshot = None
+    with contextlib.suppress(SQLAlchemyError):
+        snapshot = await house.database.read(take_snapshot, SILENT_BEATS * house.settings.beat_s)
+    text = house.metrics.text(house.database.errors, snapshot)
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @router.get("/problems/{code}", response_model=CodeView)

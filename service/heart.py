@@ -19,6 +19,7 @@ from sqlalchemy import make_url
 
 from service.db import open_engine
 from service.jobs import Hold
+from service.logs import name_process, set_up_logs
 from service.pulse import Pulse
 from service.settings import Settings
 
@@ -101,8 +102,9 @@ def main() -> None:
     """Beat for the process at the other end of the standard input until that is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logs()
     first = json.loads(sys.stdin.readline())
+    name_process(worker=first["worker"])
     url = first["database_url"] and make_url(first["database_url"])
     settings = Settings(
         Path(first["data_dir"]), database_url=url, beat_s=first["beat_s"], lease_s=first["lease_s"]

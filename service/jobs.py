@@ -16,7 +16,7 @@ from service.outbox import is_heard, tell_of_job
 from service.scopes import DEFAULT_TENANT
 from service.state import DONE as DONE
 from service.state import State as State
-from service.tables import job_events, jobs
+from service.tables import ended_jobs, job_events, jobs
 
 MOVES: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.EXPIRED}),
@@ -58,6 +58,7 @@ class Job:
     error: dict[str, Any] | None
     batch_id: str | None = None
     tenant: str = DEFAULT_TENANT
+    traceparent: str | None = None
 
     @property
     def done(self) -> bool:
@@ -116,6 +117,7 @@ def add_job(
     request_id: str,
     now: float,
     tenant: str = DEFAULT_TENANT,
+    traceparent: str | None = None,
 ) -> Job:
     """Insert a queued job and return it.
 
@@ -126,11 +128,11 @@ def add_job(
         request_id: of the request that brings it.
         now: s.
         tenant: whose it is.
+        traceparent: names the span of that request, where there is one.
     """
     wanted = [(scenario, digest)]
-    ((job_id, _),) = add_jobs(
-        connection, wanted, batch_id=None, request_id=request_id, now=now, tenant=tenant
-    )
+    owner: dict[str, Any] = {"request_id": request_id, "tenant": tenant, "traceparent": traceparent}
+    ((job_id, _),) = add_jobs(connection, wanted, batch_id=None, now=now, **owner)
     found = get_job(connection, job_id)
     assert found is not None
     return found
@@ -144,12 +146,13 @@ def add_jobs(
     request_id: str,
     now: float,
     tenant: str,
+    traceparent: str | None = None,
 ) -> list[tuple[str, str]]:
     """Insert queued jobs; return the id of each and of its model.
 
     Arguments are those of ``add_job``, scenarios with their digests.
     """
-    owner = {"batch_id": batch_id, "tenant": tenant}
+    owner = {"batch_id": batch_id, "tenant": tenant, "traceparent": traceparent}
     rows = [_queued(scenario, digest, request_id, now) | owner for scenario, digest in wanted]
     connection.execute(insert(jobs), rows)
     event = {"at": now, "kind": "state", "data": {"state": State.QUEUED}}
@@ -241,6 +244,7 @@ def move(
     kind = "done" if to in DONE else "state"
     add_event(connection, job_id, kind, {"state": to}, now=now)
     if to in DONE:
+        connection.execute(insert(ended_jobs).values(job_id=job_id))
         _tell_of_end(connection, job_id, now=now)
     return True
 

@@ -15,6 +15,7 @@ from service.db import is_embedded, now_in, open_engine, writing
 from service.deliveries import Deliveries
 from service.heart import Heart
 from service.ids import new_id
+from service.logs import name_process
 from service.migrations import bring_up_to_date
 from service.processes import process_space
 from service.profiles import share_profiles
@@ -22,6 +23,7 @@ from service.queue import add_worker, beat, remove_dead_workers, remove_worker
 from service.scratch import use_scratch
 from service.settings import Settings
 from service.store import open_store
+from service.traces import open_traces
 from service.worker import Builder, Worker
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,9 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
     store = open_store(settings)
     store.clear()
     worker = worker_id or new_id("wrk")
+    name_process(worker=worker)
     _register(engine, worker, supervised=worker_id is not None)
+    traces = open_traces(name=worker)
     heart = Heart(settings, worker)
     heart.start()
     ending = (signal.SIGTERM,) if worker_id else (signal.SIGINT, signal.SIGTERM)
@@ -61,7 +65,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         if not is_embedded(engine):
             with writing(engine) as connection:
                 share_profiles(connection, settings.data_dir, now=time.time())
-        labour = Worker(settings, engine, store, builder, heart, worker)
+        labour = Worker(settings, engine, store, builder, heart, worker, traces)
         for number in ending:
             signal.signal(number, lambda *_: labour.stop())
         with writing(engine, durable=False) as connection:
@@ -83,6 +87,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         except SQLAlchemyError:
             log.exception("the worker could not sign off; its lease will run out")
         engine.dispose()
+        traces.close()
     return 0
 
 

@@ -1,197 +1,159 @@
-"""Metrics for Prometheus: requests of this process, and jobs of the whole service.
+"""Metrics for Prometheus: what this process did, and jobs of the whole service.
 
-What is told of jobs is read from the database, so that every HTTP process tells the same: it must not be added up.
-Requests are those of one process, and are.
+What is told of jobs and workers is read from the database, so that every HTTP process tells the same: it must not be
+added up. All else is of one process, and is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
 from sqlalchemy import Connection, func, select
 
-from service.backlog import Backlog
 from service.db import now_in
-from service.jobs import DONE, State
+from service.figures import BOUNDS_S, ENDED, PHASE, REUSED, RUN, WAIT, Figure, read_figures
+from service.jobs import State
+from service.queue import HELD, queued_count
 from service.tables import jobs, workers
 
 REQUEST_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-JOB_BUCKETS_S = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.5, 2, 3, 5, 10, 30, 60, 300)
-# What ended is written a moment after the time that it bears.
-LATE_S = 5.0
-AT_ONCE = 5000
-NOWHERE = "none"
-SILENT_S = 5.0
+TIMES = {
+    WAIT: ("nnfactory_job_wait_seconds", "Time in the queue, until the last start.", ()),
+    RUN: ("nnfactory_job_run_seconds", "Time from the last start to the end, of jobs that were built.", ()),
+    PHASE: ("nnfactory_job_phase_seconds", "Time that a phase of a job took.", ("phase",)),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How the service stands: jobs running, workers ready, how long the oldest job has waited."""
+class Snapshot:
+    """The whole service at one moment, as the database tells it; ``oldest_s`` is how long the first job has waited."""
 
+    figures: list[Figure]
+    waiting: int
+    oldest_s: float
     running: int
     workers: int
-    oldest_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class EndedJob:
-    """A job that has ended: how, after how long, and how long its phases took."""
-
-    id: str
-    at: float
-    state: State
-    code: str
-    reused: bool
-    waited_s: float | None
-    ran_s: float | None
-    phases_s: tuple[tuple[str, float], ...]
 
 
 class Metrics:
-    """Figures of one process."""
+    """What one process counts. All labels are out of closed sets: routes, methods, statuses, codes."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "nnfactory_http_requests",
-            "Requests that this process has answered.",
-            ["method", "route", "status"],
-            registry=self.registry,
+        self.requests = self._counter(
+            "http_requests", "Requests, answered or not.", "method", "route", "status"
         )
         self.request_s = Histogram(
             "nnfactory_http_request_seconds",
             "Time until an answer began; long-polls and waits included.",
-            ["method", "route"],
+            ["method", "route", "status"],
             buckets=REQUEST_BUCKETS_S,
             registry=self.registry,
         )
-        self._ended = Counter(
-            "nnfactory_jobs_ended",
-            "Jobs of the service that have ended since this process started.",
-            ["state", "code", "reused"],
-            registry=self.registry,
-        )
-        self._waited_s = Histogram(
-            "nnfactory_job_wait_seconds", "Time in the queue.", buckets=JOB_BUCKETS_S, registry=self.registry
-        )
-        self._ran_s = Histogram(
-            "nnfactory_job_run_seconds",
-            "Time from the start of the last attempt to the end, of jobs that were built.",
-            buckets=JOB_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._phase_s = Histogram(
-            "nnfactory_job_phase_seconds",
-            "Time that a phase of a job took.",
-            ["phase"],
-            buckets=JOB_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._gauges = {
-            name: Gauge(f"nnfactory_{name}", meaning, registry=self.registry)
-            for name, meaning in (
-                ("jobs_waiting", "Jobs of the service that wait."),
-                ("jobs_running", "Jobs of the service that a worker holds."),
-                ("oldest_wait_seconds", "How long the oldest job has waited, 0 where none waits."),
-                ("workers_ready", "Workers that can take jobs and were seen lately."),
-            )
-        }
+        self.problems = self._counter("problems", "Answers that were problems.", "code")
+        self.submitted = self._counter("submitted_jobs", "Jobs that were accepted.", "route")
+        self.downloaded = self._counter("downloaded_bytes", "Bytes of artifacts that were sent.")
+        self.store_errors = self._counter("store_errors", "Uses of the artifact store that failed.")
         build = Gauge("nnfactory_build_info", "The program.", ["version"], registry=self.registry)
         build.labels(version("nn-factory")).set(1)
-        self._since: float | None = None
-        self._seen: dict[str, float] = {}
+        ProcessCollector(registry=self.registry)
 
-    def note_request(self, method: str, route: str | None, status: int, seconds: float) -> None:
-        """Count an answer; what has no route is told of together."""
-        known = method if method in ("GET", "HEAD", "POST", "DELETE") else "other"
-        self.requests.labels(known, route or NOWHERE, str(status)).inc()
-        self.request_s.labels(known, route or NOWHERE).observe(seconds)
+    def note_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        labels = method, route, str(status)
+        self.requests.labels(*labels).inc()
+        self.request_s.labels(*labels).observe(seconds)
 
-    def read(self, connection: Connection) -> None:
-        """Take account of the jobs that have ended since the last time."""
-        now = now_in(connection)
-        if self._since is None:
-            self._since = now
-        for job in ended_since(connection, self._since):
-            if job.id not in self._seen:
-                self._seen[job.id] = job.at
-                self._note(job)
-        if self._seen:
-            newest = max(self._seen.values())
-            self._since = max(self._since, newest - LATE_S)
-            self._seen = {job: at for job, at in self._seen.items() if at >= self._since}
+    def note_problem(self, code: str) -> None:
+        """Count an answer that is a problem."""
+        self.problems.labels(code).inc()
+        if code == "storage-unavailable":
+            self.store_errors.inc()
 
-    def text(self, backlog: Backlog, standing: Standing) -> bytes:
-        """Return everything as Prometheus reads it."""
-        values: Mapping[str, float] = {
-            "jobs_waiting": backlog.waiting,
-            "jobs_running": standing.running,
-            "oldest_wait_seconds": standing.oldest_s,
-            "workers_ready": standing.workers,
-        }
-        for name, value in values.items():
-            self._gauges[name].set(value)
-        return generate_latest(self.registry)
+    def text(self, database_errors: int, snapshot: Snapshot | None) -> bytes:
+        """Return everything as Prometheus reads it.
 
-    def _note(self, job: EndedJob) -> None:
-        self._ended.labels(job.state, job.code, str(job.reused).lower()).inc()
-        if job.waited_s is not None:
-            self._waited_s.observe(job.waited_s)
-        if job.ran_s is not None and not job.reused:
-            self._ran_s.observe(job.ran_s)
-        for phase, seconds in job.phases_s:
-            self._phase_s.labels(phase).observe(seconds)
+        Args:
+            database_errors: how often this process could not use the database.
+            snapshot: of the whole service; None while the database cannot be read.
+        """
+        return generate_latest(_Page(self.registry, database_errors, snapshot))
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"nnfactory_{name}", meaning, labels, registry=self.registry)
 
 
-def ended_since(connection: Connection, at: float) -> list[EndedJob]:
-    """Return the jobs that ended at or after a time, s, oldest first; at most so many that a beat is enough."""
-    query = (
-        select(
-            jobs.c.id,
-            jobs.c.finished_at,
-            jobs.c.state,
-            jobs.c.error,
-            jobs.c.reused_from,
-            jobs.c.created_at,
-            jobs.c.started_at,
-            jobs.c.phases,
-        )
-        .where(jobs.c.finished_at >= at)
-        .order_by(jobs.c.finished_at)
-        .limit(AT_ONCE)
-    )
-    return [_ended_job(row) for row in connection.execute(query) if State(row.state) in DONE]
+def take_snapshot(connection: Connection, silent_s: float) -> Snapshot:
+    """Return what the database tells now; what that costs does not grow with the jobs that have ended.
 
-
-def standing_of(connection: Connection) -> Standing:
-    """Return how the service stands."""
+    Args:
+        connection: any transaction.
+        silent_s: workers that were not seen for so long do not count, s.
+    """
     now = now_in(connection)
-    running = select(func.count()).where(jobs.c.state.in_((State.RUNNING, State.CANCELLING)))
-    ready = select(func.count()).where(workers.c.ready, workers.c.seen_at >= now - SILENT_S)
     oldest = select(jobs.c.created_at).where(jobs.c.state == State.QUEUED).order_by(jobs.c.id).limit(1)
+    running = select(func.count()).select_from(jobs).where(jobs.c.state.in_(HELD))
+    ready = (
+        select(func.count()).select_from(workers).where(workers.c.ready, workers.c.seen_at >= now - silent_s)
+    )
     came_at = connection.scalar(oldest)
-    return Standing(
-        int(connection.scalar(running) or 0),
-        int(connection.scalar(ready) or 0),
+    return Snapshot(
+        read_figures(connection),
+        queued_count(connection),
         0.0 if came_at is None else max(0.0, now - came_at),
+        connection.scalar(running) or 0,
+        connection.scalar(ready) or 0,
     )
 
 
-def _ended_job(row: Any) -> EndedJob:
-    started = row.started_at
-    return EndedJob(
-        id=row.id,
-        at=row.finished_at,
-        state=State(row.state),
-        code=(row.error or {}).get("code", NOWHERE),
-        reused=row.reused_from is not None,
-        waited_s=None if started is None else max(0.0, started - row.created_at),
-        ran_s=None if started is None else max(0.0, row.finished_at - started),
-        phases_s=tuple(
-            (phase["name"], phase["duration_ms"] / 1000)
-            for phase in row.phases
-            if phase["duration_ms"] is not None
-        ),
-    )
+class _Page:
+    """Everything that is told at once; what is written out as a registry would be."""
+
+    def __init__(self, registry: CollectorRegistry, database_errors: int, snapshot: Snapshot | None) -> None:
+        self._registry = registry
+        self._database_errors = database_errors
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics."""
+        yield from self._registry.collect()
+        errors = "Uses of the database that failed because it could not be reached."
+        yield CounterMetricFamily("nnfactory_database_errors", errors, value=self._database_errors)
+        up = "Whether the database could be read now; without it nothing is told of jobs."
+        yield GaugeMetricFamily("nnfactory_database_up", up, self._snapshot is not None)
+        if self._snapshot is not None:
+            yield from _families(self._snapshot)
+
+
+def _families(found: Snapshot) -> Iterator[Metric]:
+    for name, meaning, value in (
+        ("jobs_waiting", "Jobs of the service that wait.", found.waiting),
+        ("jobs_running", "Jobs of the service that a worker holds.", found.running),
+        ("oldest_wait_seconds", "How long the oldest job has waited, 0 where none waits.", found.oldest_s),
+        ("workers_ready", "Workers that can take jobs and were seen lately.", found.workers),
+    ):
+        yield GaugeMetricFamily(f"nnfactory_{name}", meaning, value)
+    meaning = "Jobs of the service that have ended."
+    ended = CounterMetricFamily("nnfactory_jobs_ended", meaning, labels=("state", "code", "reused"))
+    for one in found.figures:
+        if one.name in (ENDED, REUSED):
+            ended.add_metric((one.label, one.detail, str(one.name == REUSED).lower()), one.count)
+    yield ended
+    for kind, (name, meaning, labels) in TIMES.items():
+        family = HistogramMetricFamily(name, meaning, labels=labels)
+        for one in found.figures:
+            if one.name == kind:
+                family.add_metric((one.label,) if labels else (), _buckets(one), one.sum_s)
+        yield family
+
+
+def _buckets(one: Figure) -> list[tuple[str, float]]:
+    """Return the buckets as Prometheus has them: each holds those before it."""
+    found, so_far = [], 0
+    for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), one.buckets, strict=True):
+        so_far += count
+        found.append((bound, float(so_far)))
+    return found

@@ -2,11 +2,12 @@
 
 import functools
 import logging
-import sys
 from collections.abc import Callable
 from typing import ParamSpec
 
 import typer
+
+from service.logs import say, set_up_logs
 
 EXIT_UNUSABLE = 2
 
@@ -19,11 +20,11 @@ def exit_code(command: Callable[[], int]) -> int:
     from service.errors import ServiceError
     from supernet.errors import SupernetError
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logs()
     try:
         return command()
     except (AssemblerError, ServiceError, SupernetError) as error:
-        print(f"nnfactory: {error}", file=sys.stderr)
+        say(f"nnfactory: {error}", logging.ERROR)
         # What could not be measured this time may be measured the next.
         return 1 if isinstance(error, MeasurementFailed) else EXIT_UNUSABLE
 

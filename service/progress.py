@@ -3,11 +3,19 @@
 import time
 from typing import Any
 
+from service.traces import JobSpans
+
 
 class Progress:
     """Collects the phases of a job; one begins when the last one ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, spans: JobSpans | None = None) -> None:
+        """Begin.
+
+        Args:
+            spans: of the job in its trace; each phase is told to them.
+        """
+        self.spans = spans or JobSpans()
         self._ended: list[dict[str, Any]] = []
         self._name: str | None = None
         self._began = time.perf_counter()
@@ -17,6 +25,7 @@ class Progress:
         """End the present phase and begin the next."""
         self.end()
         self._name, self._began, self._along = name, time.perf_counter(), 0.0
+        self.spans.begin(name)
 
     def go_on(self, share: float) -> None:
         """Note how far the present phase has come, 0..1."""
@@ -29,6 +38,7 @@ class Progress:
             state = "succeeded" if succeeded else "failed"
             self._ended.append({"name": self._name, "state": state, "duration_ms": duration_ms})
             self._name = None
+            self.spans.end(succeeded=succeeded)
 
     @property
     def phases(self) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.db import now_in, reading, writing
 from service.errors import problem
 from service.jobs import Hold, State, move
+from service.logs import about
 from service.queue import beat, confirm_cancel, needs_sweep, renew, sweep
 from service.settings import Settings
 
@@ -125,7 +126,8 @@ class Pulse(threading.Thread):
             if not confirm_cancel(connection, hold, now=now):
                 error = timeout_problem(hold.job_id, request_id)
                 move(connection, hold.job_id, State.FAILED, now=now, hold=hold, error=error)
-        log.error("job %s is stuck; the worker is ended so that another can start", hold.job_id)
+        with about(job_id=hold.job_id, request_id=request_id):
+            log.error("job %s is stuck; the worker is ended so that another can start", hold.job_id)
         self._kill()
 
 

@@ -255,6 +255,7 @@ async def _submit(
     made = await house.database.write(_add, scenario, digest, repeat, caller, house, waits=waits)
     if not made.repeated:
         house.backlog.add(caller.tenant, [made.made])
+        house.metrics.submitted.labels("/models").inc()
         house.announcer.announce([made.made])
     return made
 
@@ -276,7 +277,13 @@ def _add(
     house.backlog.demand_room(connection, 1, house.settings.queue_limit)
     place = house.backlog.last_place(connection, caller.tenant)
     job = add_job(
-        connection, scenario, digest=digest, request_id=caller.request_id, now=now, tenant=caller.tenant
+        connection,
+        scenario,
+        digest=digest,
+        request_id=caller.request_id,
+        now=now,
+        tenant=caller.tenant,
+        traceparent=caller.traceparent,
     )
     caller.note(connection, Action.JOB_SUBMITTED, target=job.id, now=now)
     # All in one transaction: an answer that had to be read again could fail, with the job made.

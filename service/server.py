@@ -3,7 +3,6 @@
 import logging
 import signal
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
@@ -14,6 +13,7 @@ from service.app import create_app
 from service.db import writing
 from service.errors import SettingInvalid
 from service.house import House, open_house
+from service.logs import say
 from service.migrations import bring_up_to_date
 from service.outcome import EXIT_UNUSABLE
 from service.processes import process_space
@@ -21,6 +21,7 @@ from service.protocol import ProblemProtocol
 from service.queue import remove_dead_workers
 from service.settings import Settings, check_host
 from service.supervisor import Supervisor
+from service.traces import Traces, open_traces
 
 GRACE_S = 3
 
@@ -47,7 +48,8 @@ def serve(settings: Settings, host: str, port: int, worker_command: Sequence[str
     with writing(house.engine) as connection:
         # They were killed with everything else: that is not the fault of their jobs.
         remove_dead_workers(connection, host=process_space(), crashed=False, now=time.time())
-    server = Server(house)
+    traces = open_traces()
+    server = Server(house, traces)
     supervisor = None
     if worker_command is not None:
         supervisor = Supervisor(house.engine, worker_command, server.end)
@@ -56,22 +58,24 @@ def serve(settings: Settings, host: str, port: int, worker_command: Sequence[str
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     place = f"[{host}]" if ":" in host else host
-    print(f"NN-Factory listens on http://{place}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+    say(f"NN-Factory listens on http://{place}:{listener.getsockname()[1]}")
     try:
         server.run(sockets=[listener])
     finally:
         if supervisor is not None:
             supervisor.stop()
+        traces.close()
     return EXIT_UNUSABLE if supervisor is not None and supervisor.unusable else 0
 
 
 class Server(uvicorn.Server):
     """uvicorn, letting those go who wait for jobs when it ends."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, traces: Traces) -> None:
         config = uvicorn.Config(
-            create_app(house),
+            create_app(house, traces),
             http=ProblemProtocol,
+            log_config=None,
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 
 from service.db import file_url
 from service.errors import SettingInvalid
+from service.logs import JSON, TEXT
 from service.targets import Allowed
 
 TORCH_DEVICES = ("auto", "cpu", "cuda")
@@ -45,6 +46,7 @@ class Settings:
     audit_days: float = 365.0
     job_timeout_s: float = 600.0
     keep_s: float | None = None
+    access_log: bool = False
     webhook_allow: Allowed = NOTHING_INSIDE
     lease_s: float = 15.0
     beat_s: float = 1.0
@@ -85,6 +87,11 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
     auth = environ.get("NNF_AUTH", "")
     if auth not in ("", "off", "required"):
         raise SettingInvalid("NNF_AUTH must be off or required")
+    if environ.get("NNF_LOG", TEXT) not in (TEXT, JSON):
+        raise SettingInvalid("NNF_LOG must be text or json")
+    access_log = environ.get("NNF_ACCESS_LOG", "off")
+    if access_log not in ("on", "off"):
+        raise SettingInvalid("NNF_ACCESS_LOG must be on or off")
     torch_device = environ.get("NNF_TORCH_DEVICE", "auto")
     if torch_device not in TORCH_DEVICES:
         raise SettingInvalid(f"NNF_TORCH_DEVICE must be one of {', '.join(TORCH_DEVICES)}")
@@ -101,6 +108,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         torch_device=torch_device,
         job_timeout_s=_positive(environ, "NNF_JOB_TIMEOUT_S", 600.0),
         keep_s=_positive(environ, "NNF_KEEP_DAYS", 0.0) * DAY_S or None,
+        access_log=access_log == "on",
         webhook_allow=_allowed(environ.get("NNF_WEBHOOK_ALLOW", "")),
         queue_limit=_whole(environ, "NNF_QUEUE_LIMIT", 10_000),
         tenant_jobs=_whole(environ, "NNF_TENANT_JOBS", 0) or None,

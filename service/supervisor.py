@@ -72,7 +72,7 @@ class Supervisor(threading.Thread):
                 self.unusable = True
                 self._on_unusable()
                 return
-            log.warning("the worker ended with %d and is started again", code)
+            log.warning("the worker ended with %d and is started again", code, extra={"worker": worker})
             pause_s = FIRST_PAUSE_S if time.monotonic() - started > STEADY_S else pause_s
             pause_s = self._pause(pause_s)
 

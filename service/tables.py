@@ -52,12 +52,27 @@ jobs = Table(
     Column("error", JSON(none_as_null=True)),
     Column("batch_id", String),
     tenant(),
+    Column("traceparent", String),
     Index("jobs_by_state", "state", "id"),
     Index("jobs_by_digest", "tenant", "scenario_digest", "state", "reused_from", "id"),
     Index("jobs_by_tenant", "tenant", "id"),
     Index("jobs_by_tenant_and_state", "tenant", "state", "id"),
     Index("jobs_by_batch", "batch_id", "id"),
-    Index("jobs_by_end", "finished_at"),
+)
+
+# Jobs that have ended and stand in no figure yet; without a foreign key, since jobs are removed.
+ended_jobs = Table("ended_jobs", metadata, Column("job_id", String, primary_key=True))
+
+# What all jobs that have ended add up to; jobs that were removed since stay in it.
+figures = Table(
+    "figures",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("label", String, primary_key=True),
+    Column("detail", String, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("sum_s", Float, nullable=False),
+    Column("buckets", JSON, nullable=False),
 )
 
 job_events = Table(

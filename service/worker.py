@@ -20,6 +20,7 @@ from service.db import is_embedded, now_in, writing
 from service.deliveries import Deliveries
 from service.errors import Refused, job_problem
 from service.jobs import Hold, Job, State, move
+from service.logs import about
 from service.models import Ending, Outcome, find_twin, list_artifacts, outcome_of, publish
 from service.progress import Progress
 from service.pulse import Keeper
@@ -34,6 +35,7 @@ from service.queue import (
 )
 from service.settings import Settings
 from service.store import Store, StoreAway
+from service.traces import OFF, Traces
 from service.watch import open_watch
 
 AWAKE_S = 0.01
@@ -83,6 +85,7 @@ class Worker:
         builder: Builder,
         keeper: Keeper,
         worker: str,
+        traces: Traces = OFF,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -90,6 +93,7 @@ class Worker:
         self._builder = builder
         self._keeper = keeper
         self._id = worker
+        self._traces = traces
         self._stop = threading.Event()
         self._told_at = 0.0
 
@@ -157,24 +161,29 @@ class Worker:
         job, hold = taken
         ends_at = time.monotonic() + min(self._settings.job_timeout_s, _left_s(job))
         self._keeper.begin(hold, job.request_id, ends_at)
+        progress = Progress(self._traces.begin_job(job, hold))
+        trace = {} if progress.spans.trace_id is None else {"trace_id": progress.spans.trace_id}
         try:
-            self._work(job, hold, ends_at)
+            with about(job_id=job.id, request_id=job.request_id, **trace):
+                self._work(job, hold, ends_at, progress)
         finally:
+            progress.spans.close()
             self._keeper.end()
         return True
 
-    def _work(self, job: Job, hold: Hold, ends_at: float) -> None:
-        progress = Progress()
+    def _work(self, job: Job, hold: Hold, ends_at: float, progress: Progress) -> None:
         try:
             scenario = Scenario.model_validate_json(json.dumps(job.scenario))
             digest = self._builder.digest(scenario)
-            if not self._reuse(job, hold, digest):
+            if not self._reuse(job, hold, digest, progress):
                 outcome = self._build(scenario, hold, ends_at, progress)
                 self._publish(job, hold, outcome, digest, progress)
                 while self._end_twins(job, outcome, digest):
                     pass
         except LeaseLost:
-            if not self._cancelled(hold):
+            if self._cancelled(hold):
+                progress.spans.note(State.CANCELLED)
+            else:
                 log.warning("job %s is held by another worker now", job.id)
         except Interrupted:
             if not self._write(lambda connection: release(connection, hold, now=now_in(connection))):
@@ -182,7 +191,7 @@ class Worker:
         except Exception as error:
             self._fail(job, hold, error, progress)
 
-    def _reuse(self, job: Job, hold: Hold, digest: str) -> bool:
+    def _reuse(self, job: Job, hold: Hold, digest: str, progress: Progress) -> bool:
         """End a job with the files that an equal scenario left, if there are any and they are whole."""
         _demand(self._note(lambda connection: note_digest(connection, hold, digest)))
         twin = self._note(lambda connection: find_twin(connection, job.tenant, digest))
@@ -192,13 +201,15 @@ class Worker:
         if not all(self._store.holds(one.sha256) for one, _ in twin[1].artifacts):
             return False
         source, outcome = twin
-        self._publish(job, hold, outcome, digest, Progress(), reused_from=source.id)
+        self._publish(job, hold, outcome, digest, progress, reused_from=source.id)
         return True
 
     def _end_twins(self, job: Job, outcome: Outcome, digest: str) -> bool:
         """End some of the jobs that waited for this build, in one transaction; say whether there may be more."""
+        ended: list[tuple[Job, Hold]] = []
 
         def end(connection: Connection) -> bool:
+            ended.clear()
             decide_alone(connection)
             if not list_artifacts(connection, job.model_id):
                 # Deleted already: its files may be gone.
@@ -211,9 +222,15 @@ class Worker:
                 if taken is None:
                     return False
                 publish(connection, *taken, Ending(outcome, digest, [], reused_from=job.id), now=now)
+                ended.append(taken)
             return True
 
-        return self._write(end) and not self._stop.is_set()
+        more = self._write(end)
+        for twin in ended:
+            spans = self._traces.begin_job(*twin)
+            spans.note(State.SUCCEEDED, reused_from=job.id)
+            spans.close()
+        return more and not self._stop.is_set()
 
     def _build(self, scenario: Scenario, hold: Hold, ends_at: float, progress: Progress) -> Outcome:
         assembly: Assembly | None = None
@@ -296,12 +313,14 @@ class Worker:
         _demand(
             self._write(lambda connection: publish(connection, job, hold, ending, now=now_in(connection)))
         )
+        progress.spans.note(State.SUCCEEDED, reused_from=reused_from)
 
     def _fail(self, job: Job, hold: Hold, error: Exception, progress: Progress) -> None:
         progress.end(succeeded=False)
         found = job_problem(error, job_id=job.id, request_id=job.request_id)
         if found["fault"] == "service":
             log.error("job %s failed: %s", job.id, error, exc_info=not isinstance(error, Refused))
+        progress.spans.note(State.FAILED, found["code"])
         end: dict[str, Any] = {"hold": hold, "error": found, "phases": progress.phases}
         if not self._write(
             lambda connection: move(connection, job.id, State.FAILED, now=now_in(connection), **end)

@@ -1,8 +1,8 @@
 """The processes of a service whose models are made by a plain function.
 
 ``python -m tests.service.child serve DATA_DIR ZOO`` and ``... worker DATA_DIR ZOO --worker-id ID``.
-The scenario's name says what happens to it: ``slow`` takes a while, ``crash`` kills its worker, ``large`` becomes a
-file of 4 MB.
+The scenario's name says what happens to it: ``slow`` takes a while, ``crash`` kills its worker, ``fail`` has
+it raise, ``large`` becomes a file of 4 MB.
 """
 
 import hashlib
@@ -33,6 +33,8 @@ def build(scenario: Scenario) -> Iterator[Phase | Assembly]:
     yield Phase("assembling")
     if scenario.name == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
+    if scenario.name == "fail":
+        raise RuntimeError("it went wrong")
     if scenario.name == "slow":
         time.sleep(1.0)
     yield Phase("compiling")
@@ -73,6 +75,7 @@ def main() -> int:
         beat_s=0.2,
         auth_required=required,
         webhook_allow=Allowed.parse("127.0.0.1"),
+        access_log=os.environ.get("NNF_ACCESS_LOG") == "on",
     )
     if what == "serve":
         command = (sys.executable, "-m", "tests.service.child", "worker", data_dir, zoo)

@@ -24,7 +24,7 @@ class House:
             [sys.executable, "-m", *command], cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
         assert self.process.stderr is not None
-        found = re.search(r"http://\S+", self.process.stderr.readline())
+        found = re.search(r"http://[^\s\"]+", self.process.stderr.readline())
         self.client = httpx.Client(base_url=found.group() if found else "http://nowhere", timeout=40)
 
     def worker_pids(self) -> list[int]:

@@ -40,6 +40,8 @@ def test_settings_come_from_the_environment_and_the_command_line_goes_first(tmp_
     "environ",
     [
         {"NNF_AUTH": "no"},
+        {"NNF_LOG": "xml"},
+        {"NNF_ACCESS_LOG": "1"},
         {"NNF_TORCH_DEVICE": "tpu"},
         {"NNF_SUPERNETS": "/nowhere/at/all"},
         {"NNF_DATASETS": "/nowhere/at/all"},

@@ -1,0 +1,113 @@
+"""Logs: lines for people, or a JSON object a line for programs, with what they are about and without secrets."""
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+TEXT, JSON = "text", "json"
+FORM = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+HIDDEN = "***"
+# Secrets of keys but for their id, and passwords in addresses.
+_SECRETS = (
+    (re.compile(r"(nnf_[0-9a-f]{32})[0-9A-Za-z]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@\"']*):[^\s@\"']+@"), rf"\1:{HIDDEN}@"),
+    (re.compile(r"(?i)(\bbearer\s+)[^\s\"',]+"), rf"\1{HIDDEN}"),
+)
+_about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039
+_process: dict[str, str] = {}
+
+said = logging.getLogger("service.said")
+
+
+def set_up_logs(environ: Mapping[str, str] = os.environ) -> None:
+    """Have this process log to the standard error as ``NNF_LOG`` says; once, unless somebody else did."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.addFilter(_add_what_it_is_about)
+    if environ.get("NNF_LOG") == JSON:
+        handler.setFormatter(_json_lines())
+        said.setLevel(logging.INFO)
+        logging.captureWarnings(True)
+        sys.excepthook = _log_uncaught
+        threading.excepthook = lambda found: _log_uncaught(
+            found.exc_type, found.exc_value, found.exc_traceback
+        )
+    else:
+        handler.setFormatter(_Lines(FORM))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+@contextlib.contextmanager
+def about(**names: str) -> Iterator[None]:
+    """Have all that is logged in this context say what it is about: ``request_id``, ``job_id``."""
+    token = _about.set({**_about.get(), **names})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def name_process(**names: str) -> None:
+    """Have all that this process logs say so: ``worker``."""
+    _process.update(names)
+
+
+def say(text: str, level: int = logging.INFO) -> None:
+    """Tell the person who started the program; where programs read the log, it is a line of it."""
+    if said.level:
+        said.log(level, "%s", text)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which keys and passwords of addresses are hidden."""
+    for secret, instead in _SECRETS:
+        text = secret.sub(instead, text)
+    return text
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
+
+
+def _json_lines() -> logging.Formatter:
+    # Not at the head of the file: most commands log text.
+    from pythonjsonlogger.json import JsonFormatter
+
+    class JsonLines(JsonFormatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return without_secrets(super().format(record))
+
+    return JsonLines(
+        ["levelname", "name", "message"],
+        rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
+        timestamp="time",
+        json_ensure_ascii=False,
+    )
+
+
+def _add_what_it_is_about(record: logging.LogRecord) -> bool:
+    for name, value in {**_process, **_about.get()}.items():
+        if not hasattr(record, name):
+            setattr(record, name, value)
+    return True
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException | None, trace: "TracebackType | None"
+) -> None:
+    if not issubclass(kind, (KeyboardInterrupt, SystemExit)) and error is not None:
+        logging.getLogger("service").critical("the program broke off", exc_info=(kind, error, trace))
