@@ -71,6 +71,10 @@ class Announcer:
         """Whether nothing remains to be told."""
         return self._waiting.empty()
 
+    async def told(self) -> None:
+        """Return when Redis has taken all that was announced, or was found to be away."""
+        await self._waiting.join()
+
     async def run(self) -> None:
         """Tell until cancelled."""
         if self._url is None:
@@ -81,8 +85,11 @@ class Announcer:
                 async with _docket(self._url) as docket:
                     while True:
                         job_id = await self._waiting.get()
-                        async with asyncio.timeout(TIMEOUT_S):
-                            await docket.add(work, key=job_id)(job_id)
+                        try:
+                            async with asyncio.timeout(TIMEOUT_S):
+                                await docket.add(work, key=job_id)(job_id)
+                        finally:
+                            self._waiting.task_done()
                         away = False
             except AWAY as error:
                 if not away:
@@ -124,8 +131,10 @@ class Deliveries(threading.Thread):
         _take.set(self._hand_over)
         taking = asyncio.create_task(self._take_all())
         await self._stopping.wait()
-        taking.cancel()
-        await asyncio.gather(taking, return_exceptions=True)
+        # One cancellation may end nothing but docket's read of the moment.
+        while not taking.done():
+            taking.cancel()
+            await asyncio.wait([taking], timeout=0.1)
 
     async def _take_all(self) -> None:
         away = False

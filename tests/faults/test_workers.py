@@ -119,7 +119,7 @@ def test_workers_that_are_killed_all_the_time_lose_nothing(running: Fleet) -> No
 
 @pytest.mark.parametrize("wrong_s", [3600.0, -3600.0])
 def test_clocks_that_jump_lose_nothing(running: Fleet, wrong_s: float) -> None:
-    with posting(running, seed=2 if wrong_s > 0 else 3, labels={"phase_s": "0.1"}) as ledger:
+    with posting(running, seed=2 if wrong_s > 0 else 3, labels={"phase_s": "0.05"}) as ledger:
         for part in (running.workers[0], running.apis[0], running.workers[1]):
             time.sleep(1.5)
             running.set_clock(part, wrong_s)

@@ -1,5 +1,6 @@
 """The real service, as a user starts it, with the shipped supernet."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.zoo import shipped_zoo
+from tests.conftest import Once
 from tests.service.process import House, started
 
 FIRST_START_S = 120.0
@@ -27,12 +29,18 @@ def start() -> Callable[[Path], AbstractContextManager[House]]:
 
 @pytest.fixture(scope="session")
 def profiled(
-    tmp_path_factory: pytest.TempPathFactory, start: Callable[[Path], AbstractContextManager[House]]
+    once: Once,
+    tmp_path_factory: pytest.TempPathFactory,
+    start: Callable[[Path], AbstractContextManager[House]],
 ) -> Path:
     """A data folder in which this machine is measured already."""
+
+    def measure(folder: Path) -> None:
+        with start(folder) as house:
+            house.wait_ready(FIRST_START_S)
+
     data_dir = tmp_path_factory.mktemp("profiled") / "data"
-    with start(data_dir) as house:
-        house.wait_ready(FIRST_START_S)
+    shutil.copytree(once("profiled", measure) / "profiles", data_dir / "profiles")
     return data_dir
 
 

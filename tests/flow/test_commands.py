@@ -41,11 +41,15 @@ def test_a_scenario_out_of_reach_says_so_and_leaves_no_file(tmp_path: Path, prof
     assert not (tmp_path / "model.onnx").exists()
 
 
-def generate_from_stripes(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+def generate_from_stripes(
+    folder: Path, data_dir: Path, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     task = {"kind": "classification", "classes": ["fox", "ant"]}
     asked = write_scenario(folder / "scenario.json", task=task, limits={"size_mb": 0.5})
     zoo = str(folder / "zoo")
-    return nnfactory("generate", asked, "--data-dir", "data", cwd=folder, NNF_SUPERNETS=zoo, **environment)
+    return nnfactory(
+        "generate", asked, "--data-dir", str(data_dir), cwd=folder, NNF_SUPERNETS=zoo, **environment
+    )
 
 
 def accuracy_on_stripes(model: Path) -> float:
@@ -54,17 +58,18 @@ def accuracy_on_stripes(model: Path) -> float:
     return float((scores.argmax(axis=1) == test.labels).mean())
 
 
-def test_a_supernet_of_ones_own_is_trained_and_used(tmp_path: Path) -> None:
-    train_stripes(tmp_path)
-    card = json.loads((tmp_path / "zoo" / "stripes" / "card.json").read_text())
+def test_a_supernet_of_ones_own_is_trained_and_used(stripes: Path, profiled: Path) -> None:
+    card = json.loads((stripes / "zoo" / "stripes" / "card.json").read_text())
     assert card["name"] == "stripes"
     assert card["training"]["command"].startswith("nnfactory train --data stripes.npz")
-    done = generate_from_stripes(tmp_path)
+    done = generate_from_stripes(stripes, profiled)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert accuracy_on_stripes(tmp_path / "model.onnx") > 0.8
+    assert accuracy_on_stripes(stripes / "model.onnx") > 0.8
 
 
-def test_a_supernet_without_images_takes_them_from_the_data_set_at_hand(tmp_path: Path) -> None:
+def test_a_supernet_without_images_takes_them_from_the_data_set_at_hand(
+    tmp_path: Path, profiled: Path
+) -> None:
     train_stripes(tmp_path, "--no-store-images", "--sides", "12")
     files = {path.name for path in (tmp_path / "zoo" / "stripes").iterdir()}
     card = json.loads((tmp_path / "zoo" / "stripes" / "card.json").read_text())
@@ -74,10 +79,10 @@ def test_a_supernet_without_images_takes_them_from_the_data_set_at_hand(tmp_path
     assert "images.npz" not in files
     assert "<img" not in (tmp_path / "zoo" / "stripes" / "look.html").read_text()
     assert "<img" not in look_at_stripes(tmp_path, NNF_DATASETS=str(tmp_path))
-    refused = generate_from_stripes(tmp_path)
+    refused = generate_from_stripes(tmp_path, profiled)
     assert refused.returncode == 2
     assert "takes its images from stripes.npz" in refused.stderr
-    done = generate_from_stripes(tmp_path, NNF_DATASETS=str(tmp_path))
+    done = generate_from_stripes(tmp_path, profiled, NNF_DATASETS=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert accuracy_on_stripes(tmp_path / "model.onnx") > 0.8
     manifest = json.loads((tmp_path / "model.onnx.manifest.json").read_text())

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import app
-from tests.commands import look_at_stripes, nnfactory, train_stripes
+from tests.commands import look_at_stripes, nnfactory
 from tests.small import CLASSES
 
 
@@ -31,16 +31,15 @@ def test_a_faulty_scenario_file_is_one_sentence(tmp_path: Path, content: str | N
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_supernet_is_looked_at(tmp_path: Path) -> None:
-    train_stripes(tmp_path)
-    card = (tmp_path / "zoo" / "stripes" / "card.json").read_bytes()
-    assert "on 60 test images" in (tmp_path / "zoo" / "stripes" / "look.html").read_text()
-    assert "on 60 test images" in look_at_stripes(tmp_path, "--data", "stripes.npz")
-    assert "on 120 validation images of the checkpoint" in look_at_stripes(tmp_path)
-    assert (tmp_path / "zoo" / "stripes" / "card.json").read_bytes() == card
-    with np.load(tmp_path / "stripes.npz") as members:
-        np.savez(tmp_path / "other.npz", **{**members, "classes": np.array(CLASSES[::-1])})
-    refused = nnfactory("look", "zoo/stripes", "--data", "other.npz", cwd=tmp_path)
+def test_a_supernet_is_looked_at(stripes: Path) -> None:
+    card = (stripes / "zoo" / "stripes" / "card.json").read_bytes()
+    assert "on 60 test images" in (stripes / "zoo" / "stripes" / "look.html").read_text()
+    assert "on 60 test images" in look_at_stripes(stripes, "--data", "stripes.npz")
+    assert "on 120 validation images of the checkpoint" in look_at_stripes(stripes)
+    assert (stripes / "zoo" / "stripes" / "card.json").read_bytes() == card
+    with np.load(stripes / "stripes.npz") as members:
+        np.savez(stripes / "other.npz", **{**members, "classes": np.array(CLASSES[::-1])})
+    refused = nnfactory("look", "zoo/stripes", "--data", "other.npz", cwd=stripes)
     assert refused.returncode == 2
     assert "other classes or images" in refused.stderr
 
