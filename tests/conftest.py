@@ -19,8 +19,14 @@ settings.load_profile("no-deadline")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files: of the processes none should be waited for at the end."""
-    items.sort(key=lambda item: not item.nodeid.startswith(("tests/flow", "tests/faults")))
+    """Begin with the longest files: of the processes none should be waited for at the end.
+
+    The first measures this machine for the others, which are not to wait for it.
+    """
+    order = ("tests/flow/test_commands", "tests/faults", "tests/flow")
+    items.sort(
+        key=lambda item: next((n for n, one in enumerate(order) if item.nodeid.startswith(one)), len(order))
+    )
 
 
 @pytest.fixture(scope="session")
