@@ -1,12 +1,14 @@
 """What the service bears, beside a bare handler of the same stack, in turn on the same machine.
 
 Submits and reads of jobs, with an empty queue and with a long one; a batch; many open event streams; one worker and
-two. Prints JSON: ``python -m benchmarks.load [--database postgresql] [--seconds 8] [--connections 16] [--rounds 3]``.
+two, with a core each as machines of their own have, and on all cores together. Prints JSON:
+``python -m benchmarks.load [--database postgresql] [--seconds 8] [--connections 16] [--rounds 3]``.
 PostgreSQL is a server of its own, the one that the tests use.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -304,34 +306,43 @@ def batch(engine: Engine, environment: dict[str, str], count: int) -> dict[str, 
 
 
 def workers(engine: Engine, environment: dict[str, str], builds: int) -> dict[str, Any]:
-    """Return how many models a second one worker makes, and two."""
-    rates = {}
+    """Return how many models a second one worker makes, and two: each on a core of its own, and all on all cores."""
+    found = {}
     with (
         serving("service.cli", ["api"], environment) as ours,
         httpx.Client(base_url=ours, timeout=60) as client,
     ):
-        for number in (1, 2):
-            start = 8 * 10**8 + number * 10**6
-            client.post("/models/batch", json=[json.loads(scenario(start + n)) for n in range(builds)])
-            with working(environment, number, ready=lambda: began_building(engine)):
-                began = time.perf_counter()
-                left = queued(engine)
-                wait_done(engine)
-                rates[number] = left / (time.perf_counter() - began)
-    return {
-        "one_per_s": round(rates[1], 2),
-        "two_per_s": round(rates[2], 2),
-        "ratio": round(rates[2] / rates[1], 2),
-    }
+        start = itertools.count(8 * 10**8, 10**6)
+        for name, pinned in (("a_core_each", True), ("all_cores", False)):
+            rates = {}
+            for number in (1, 2):
+                first = next(start)
+                client.post("/models/batch", json=[json.loads(scenario(first + n)) for n in range(builds)])
+                with working(environment, number, pinned=pinned, ready=lambda: began_building(engine)):
+                    began = time.perf_counter()
+                    left = queued(engine)
+                    wait_done(engine)
+                    rates[number] = left / (time.perf_counter() - began)
+            found[name] = {
+                "one_per_s": round(rates[1], 2),
+                "two_per_s": round(rates[2], 2),
+                "ratio": round(rates[2] / rates[1], 2),
+            }
+    return found
 
 
 @contextmanager
-def working(environment: dict[str, str], count: int, ready: Any = None) -> Iterator[None]:
-    """Run workers, from when they are ready."""
+def working(
+    environment: dict[str, str], count: int, *, pinned: bool = False, ready: Any = None
+) -> Iterator[None]:
+    """Run workers, from when they are ready; pinned ones have a core each."""
     command = [sys.executable, "-m", "service.cli", "worker"]
+    cores = sorted(os.sched_getaffinity(0))
     processes = [
         subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) for _ in range(count)
     ]
+    for number, process in enumerate(processes if pinned else []):
+        os.sched_setaffinity(process.pid, {cores[number % len(cores)]})
     try:
         while ready is not None and not ready():
             time.sleep(0.02)

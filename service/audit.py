@@ -61,7 +61,7 @@ def note(
         address=actor.address,
         request_id=actor.request_id,
     )
-    connection.execute(insert(audit).values({name: getattr(entry, name) for name in Entry.__slots__}))
+    connection.execute(insert(audit), {name: getattr(entry, name) for name in Entry.__slots__})
 
 
 def list_entries(

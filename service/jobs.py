@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select, update
 
 from assembler.scenario import Scenario
 from service.ids import new_id
@@ -107,6 +107,8 @@ class Filter:
 
 
 EVERY = Filter()
+# Made once: to compose a statement takes longer than to run it.
+_OF_TENANT = select(jobs).where(jobs.c.id == bindparam("wanted"), jobs.c.tenant == bindparam("owner"))
 
 
 def add_job(
@@ -132,10 +134,8 @@ def add_job(
     """
     wanted = [(scenario, digest)]
     owner: dict[str, Any] = {"request_id": request_id, "tenant": tenant, "traceparent": traceparent}
-    ((job_id, _),) = add_jobs(connection, wanted, batch_id=None, now=now, **owner)
-    found = get_job(connection, job_id)
-    assert found is not None
-    return found
+    (row,) = _add(connection, wanted, batch_id=None, now=now, **owner)
+    return _job({**dict.fromkeys(jobs.c.keys()), **row})
 
 
 def add_jobs(
@@ -152,12 +152,27 @@ def add_jobs(
 
     Arguments are those of ``add_job``, scenarios with their digests.
     """
+    owner: dict[str, Any] = {"request_id": request_id, "tenant": tenant, "traceparent": traceparent}
+    rows = _add(connection, wanted, batch_id=batch_id, now=now, **owner)
+    return [(row["id"], row["model_id"]) for row in rows]
+
+
+def _add(
+    connection: Connection,
+    wanted: Sequence[tuple[Scenario, str | None]],
+    *,
+    batch_id: str | None,
+    request_id: str,
+    now: float,
+    tenant: str,
+    traceparent: str | None,
+) -> list[dict[str, Any]]:
     owner = {"batch_id": batch_id, "tenant": tenant, "traceparent": traceparent}
     rows = [_queued(scenario, digest, request_id, now) | owner for scenario, digest in wanted]
     connection.execute(insert(jobs), rows)
     event = {"at": now, "kind": "state", "data": {"state": State.QUEUED}}
     connection.execute(insert(job_events), [{"job_id": row["id"], **event} for row in rows])
-    return [(row["id"], row["model_id"]) for row in rows]
+    return rows
 
 
 def _queued(scenario: Scenario, digest: str | None, request_id: str, now: float) -> dict[str, Any]:
@@ -186,8 +201,7 @@ def get_job(connection: Connection, job_id: str) -> Job | None:
 
 def find_job(connection: Connection, tenant: str, job_id: str) -> Job | None:
     """Return a tenant's job, or None when it has none of this id."""
-    query = select(jobs).where(jobs.c.id == job_id, jobs.c.tenant == tenant)
-    row = connection.execute(query).mappings().first()
+    row = connection.execute(_OF_TENANT, {"wanted": job_id, "owner": tenant}).mappings().first()
     return None if row is None else _job(row)
 
 
@@ -316,5 +330,5 @@ def _sources(to: State) -> list[State]:
     return [state for state, targets in MOVES.items() if to in targets]
 
 
-def _job(row: RowMapping) -> Job:
+def _job(row: Mapping[Any, Any]) -> Job:
     return Job(**{**row, "state": State(row["state"])})

@@ -51,6 +51,15 @@ def read(engine: Engine, job: Job) -> Job:
     return found
 
 
+def test_a_job_is_returned_as_it_is_read(engine: Engine) -> None:
+    for changes in (
+        {},
+        {"deadline_s": 0.1 + 0.2, "labels": {"ä": "\U0001f600"}, "limits": {"latency_ms": 1e-3}},
+    ):
+        job = add(engine, **changes)
+        assert read(engine, job) == job
+
+
 def test_a_new_job_is_queued_and_remembers_its_scenario(engine: Engine) -> None:
     job = add(engine, deadline_s=5, name="dock 3")
     assert (job.state, job.done, job.attempt, job.created_at, job.deadline_at) == (
