@@ -24,6 +24,7 @@ from service.calls.errors import (
     DownloadError,
     JobFailed,
     ProblemError,
+    SignatureInvalid,
     TimedOut,
     Unreachable,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Made",
     "Patience",
     "ProblemError",
+    "SignatureInvalid",
     "TimedOut",
     "Unreachable",
     "artifact_of",
@@ -144,6 +146,8 @@ class Client(BlockingDriver):
     events = _iterated(events.events)
     download = _blocking(downloads.download)
     manifest = _blocking(downloads.manifest)
+    signature = _blocking(downloads.signature)
+    signing_key = _blocking(downloads.signing_key)
     report = _blocking(downloads.report)
     list_reports = _iterated(downloads.list_reports)
     supernets = _blocking(offers.supernets)
@@ -194,6 +198,8 @@ class AsyncClient(AwaitedDriver):
     events = _awaited_one_by_one(events.events)
     download = _awaited(downloads.download)
     manifest = _awaited(downloads.manifest)
+    signature = _awaited(downloads.signature)
+    signing_key = _awaited(downloads.signing_key)
     report = _awaited(downloads.report)
     list_reports = _awaited_one_by_one(downloads.list_reports)
     supernets = _awaited(offers.supernets)

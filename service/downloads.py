@@ -1,4 +1,4 @@
-"""Routes of artifacts: the file itself, and its manifest."""
+"""Routes of artifacts: the file itself, its manifest, and its signature."""
 
 import base64
 from typing import Any
@@ -11,11 +11,14 @@ from starlette.concurrency import run_in_threadpool
 from service.auth import Caller, Reader
 from service.errors import Refused
 from service.house import House
-from service.http import demand_json, fails_if_match, matches_etag
+from service.http import demand_json, fails_if_match, json_response, matches_etag
 from service.models import StoredArtifact, get_artifact
 from service.ranges import wanted_range
 from service.removal import is_gone
+from service.schemas import SigningKeyView
 from service.sending import FilePart
+from service.signing import ALGORITHM, Signer
+from service.store import Store
 
 router = APIRouter()
 # The content behind an id never changes; it is not for shared caches.
@@ -61,6 +64,19 @@ RANGE = [
         "If-Range", "the range counts only if this tag is the file's, else the whole file comes"
     ),
 ]
+SIGNED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "64 bytes: Ed25519 over the bytes of the file",
+        "headers": {
+            "Key-Id": header("the key that made it, see /signing-key"),
+            "Content-Disposition": header("the file's name, with .sig after it"),
+            "X-Content-Type-Options": header("nosniff"),
+            "Cache-Control": PROOF["Cache-Control"],
+        },
+        "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+    },
+    410: {"description": "The file was deleted"},
+}
 DESCRIBED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file", "headers": ABOUT},
     304: {"description": "The client has the file", "headers": PROOF},
@@ -124,6 +140,53 @@ async def read_manifest(artifact_id: str, request: Request, caller: Reader) -> R
     house: House = request.app.state.house
     stored = await house.database.read(find_artifact, caller.tenant, artifact_id)
     return JSONResponse(stored.manifest, headers={"Cache-Control": CACHE})
+
+
+@router.get("/artifacts/{artifact_id:id}/signature", response_class=Response, responses=SIGNED)
+async def read_signature(artifact_id: str, request: Request, caller: Reader) -> Response:
+    """Read the detached signature of a file: whoever has the public key can tell that it came from here unchanged."""
+    house: House = request.app.state.house
+    signer = _demand_signer(house)
+    stored = await house.database.read(find_artifact, caller.tenant, artifact_id)
+    headers = _headers(stored)
+    kept = ("X-Content-Type-Options", "Cache-Control")
+    return Response(
+        await run_in_threadpool(_sign, signer, house.store, stored.artifact.sha256),
+        headers={
+            **{name: headers[name] for name in kept},
+            "Content-Type": MEDIA_TYPE,
+            "Content-Disposition": f'attachment; filename="{stored.id}.{stored.artifact.format}.sig"',
+            "Key-Id": signer.key_id,
+        },
+    )
+
+
+@router.get("/signing-key", response_model=SigningKeyView)
+async def read_signing_key(request: Request, caller: Reader) -> Response:
+    """Read the public key that signatures are verified with."""
+    demand_json(request)
+    signer = _demand_signer(request.app.state.house)
+    return json_response(
+        SigningKeyView(algorithm=ALGORITHM, key_id=signer.key_id, public_key=signer.public_pem)
+    )
+
+
+def _demand_signer(house: House) -> Signer:
+    """Return who signs.
+
+    Raises:
+        Refused: ``not-found``, nobody does.
+    """
+    if house.signer is None:
+        raise Refused("not-found", "this service signs nothing: its NNF_SIGNING_KEY is not set")
+    return house.signer
+
+
+def _sign(signer: Signer, store: Store, digest: str) -> bytes:
+    """Return the signature of a content, which is found whole first. Raises OSError."""
+    with store.open(digest) as file:
+        file.seek(0)
+        return signer.sign(file.readall())
 
 
 async def _look_up(

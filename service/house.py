@@ -12,6 +12,7 @@ from service.listeners import Listeners
 from service.metrics import Metrics
 from service.settings import Settings
 from service.shelf import Shelf
+from service.signing import Signer, open_signer
 from service.store import Store, open_store
 from service.zoo import shipped_zoo
 
@@ -28,6 +29,7 @@ class House:
     announcer: Announcer
     backlog: Backlog
     metrics: Metrics
+    signer: Signer | None
 
     @property
     def engine(self) -> Engine:
@@ -40,7 +42,7 @@ def open_house(settings: Settings) -> House:
 
     Raises:
         CheckpointDamaged: a checkpoint is not whole.
-        SettingInvalid: two checkpoints have the same name.
+        SettingInvalid: two checkpoints have the same name, or the key that signs cannot be used.
     """
     database = Database(settings.database)
     shelf = Shelf((shipped_zoo(), *settings.supernets), settings.datasets)
@@ -53,4 +55,5 @@ def open_house(settings: Settings) -> House:
         announcer=Announcer(settings.redis_url),
         backlog=Backlog(),
         metrics=Metrics(),
+        signer=open_signer(settings),
     )

@@ -368,6 +368,14 @@ class AuditView(View):
     next_page_token: str | None
 
 
+class SigningKeyView(View):
+    """The public key that the service's signatures are verified with, in PEM."""
+
+    algorithm: str
+    key_id: str
+    public_key: str
+
+
 class CodeView(View):
     """What an error code means."""
 

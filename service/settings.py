@@ -48,6 +48,7 @@ class Settings:
     keep_s: float | None = None
     access_log: bool = False
     webhook_allow: Allowed = NOTHING_INSIDE
+    signing_key: Path | None = None
     lease_s: float = 15.0
     beat_s: float = 1.0
 
@@ -110,6 +111,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         keep_s=_positive(environ, "NNF_KEEP_DAYS", 0.0) * DAY_S or None,
         access_log=access_log == "on",
         webhook_allow=_allowed(environ.get("NNF_WEBHOOK_ALLOW", "")),
+        signing_key=Path(environ["NNF_SIGNING_KEY"]).absolute() if environ.get("NNF_SIGNING_KEY") else None,
         queue_limit=_whole(environ, "NNF_QUEUE_LIMIT", 10_000),
         tenant_jobs=_whole(environ, "NNF_TENANT_JOBS", 0) or None,
         audit_days=_positive(environ, "NNF_AUDIT_DAYS", 365.0),

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from service.calls import signatures
 from service.calls.answers import (
     Sent,
     begin,
@@ -27,13 +28,14 @@ from service.calls.errors import (
     DigestMismatch,
     DownloadError,
     ProblemError,
+    SignatureInvalid,
     Unreachable,
 )
 from service.calls.jobs import PAGE_SIZE
 from service.calls.parts import Part, holds
 from service.calls.patience import Backoff, may_pass
 from service.calls.steps import Close, Flow, Item, Pause, Setup, Stream, Work, read_some
-from service.schemas import ArtifactView, ReportsView, ReportView
+from service.schemas import ArtifactView, ReportsView, ReportView, SigningKeyView
 
 # Called with the bytes that are here, and all there are.
 Progress = Callable[[int, int], None]
@@ -54,7 +56,12 @@ class Wanted:
 
 
 def download(
-    setup: Setup, artifact: ArtifactView | str, path: Path | str, *, progress: Progress | None = None
+    setup: Setup,
+    artifact: ArtifactView | str,
+    path: Path | str,
+    *,
+    progress: Progress | None = None,
+    public_key: str | None = None,
 ) -> Flow[Path]:
     """Download a file and return its place; one that is there already is not downloaded again.
 
@@ -66,8 +73,12 @@ def download(
         artifact: itself, or its id.
         path: file to write; it is replaced.
         progress: is called with the bytes that are here, and all there are.
+        public_key: PEM of an Ed25519 key; what is not signed with it is refused. It comes by another way than the
+            file: the service's own word for it proves nothing.
 
     Raises:
+        ArgumentInvalid: the path is a folder, or the key cannot be used.
+        SignatureInvalid: the file is not signed with the key.
         DigestMismatch: what came is not the file.
         DownloadBusy: it is being downloaded to this place already.
         DownloadError: it has more bytes than it should.
@@ -77,13 +88,19 @@ def download(
     path = Path(path)
     if not path.name or path.is_dir():
         raise ArgumentInvalid(f"{path} is a folder; a download needs the name of a file")
+    demand = None if public_key is None else signatures.read_key(public_key)
     wanted = yield from _wanted(setup, artifact)
+    signed = None if demand is None else (yield from signature(setup, wanted.id))
     if (yield Work(lambda: holds(path, wanted.sha256, wanted.size))):
+        if demand is not None and signed is not None:
+            yield Work(lambda: signatures.check(demand, signed, path, wanted.id))
         return path
     part = Part(path, wanted.sha256)
     try:
         yield Work(lambda: part.open(wanted.size))
         yield from _complete(setup, wanted, part, progress)
+        if demand is not None and signed is not None:
+            yield Work(lambda: _check_signed(demand, signed, part, wanted))
         yield Work(part.finish)
     finally:
         part.close()
@@ -94,6 +111,17 @@ def manifest(setup: Setup, artifact: ArtifactView | str) -> Flow[dict[str, Any]]
     """Return what is known of a file."""
     call = request("GET", "artifacts", id_of(artifact), "manifest")
     return parsed_object((yield from fetch(setup, call)))
+
+
+def signature(setup: Setup, artifact: ArtifactView | str) -> Flow[bytes]:
+    """Return the detached signature of a file, 64 bytes."""
+    call = request("GET", "artifacts", id_of(artifact), "signature", headers={"Accept": "*/*"})
+    return (yield from fetch(setup, call)).content
+
+
+def signing_key(setup: Setup) -> Flow[SigningKeyView]:
+    """Return the public key that the service's signatures are verified with."""
+    return parsed(SigningKeyView, (yield from fetch(setup, request("GET", "signing-key"))))
 
 
 def report(setup: Setup, artifact: ArtifactView | str, figures: Sent) -> Flow[ReportView]:
@@ -169,6 +197,15 @@ def _complete(setup: Setup, wanted: Wanted, part: Part, progress: Progress | Non
         # One of its pieces may be wrong: once, the whole is asked for.
         part.clear()
         anew = True
+
+
+def _check_signed(key: "signatures.Key", signed: bytes, part: Part, wanted: Wanted) -> None:
+    """See that a file that is here is signed; else it goes."""
+    try:
+        signatures.check(key, signed, part.written(), wanted.id)
+    except SignatureInvalid:
+        part.discard()
+        raise
 
 
 def _receive(setup: Setup, wanted: Wanted, part: Part, progress: Progress | None) -> Flow[None]:

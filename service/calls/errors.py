@@ -103,6 +103,14 @@ class DigestMismatch(DownloadError):
         super().__init__(f"{artifact_id}: the file has sha256 {found}, not {expected}")
 
 
+class SignatureInvalid(DownloadError):
+    """A file is not signed with the key it should be; nothing of it is kept."""
+
+    def __init__(self, artifact_id: str) -> None:
+        self.artifact_id = artifact_id
+        super().__init__(f"{artifact_id}: the file is not signed with this key")
+
+
 class DownloadBusy(DownloadError):
     """Somebody else is downloading the same file to the same place."""
 

@@ -66,6 +66,12 @@ class Part:
         """Return the digest of what is there, hexadecimal."""
         return self._hash.hexdigest()
 
+    def written(self) -> Path:
+        """Return where all that came can be read."""
+        assert self._file is not None
+        self._file.flush()
+        return self.place
+
     def finish(self) -> None:
         """Move the whole file to its place, durably."""
         assert self._file is not None

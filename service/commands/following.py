@@ -46,12 +46,15 @@ def follow(talk: Talk, job: "JobView", timeout_s: float | None) -> "JobView":
         raise typer.Exit(tell(f"interrupted; {said}", EXIT_INTERRUPTED)) from None
 
 
-def fetch_file(talk: Talk, artifact: "ArtifactView | str", path: Path) -> Path:
+def fetch_file(talk: Talk, artifact: "ArtifactView | str", path: Path, public_key: str | None = None) -> Path:
     """Download a file, and show how far that is."""
     with _bar(talk) as bar:
         line = bar.add_task("downloading", total=None)
         return talk.client.download(
-            artifact, path, progress=lambda here, all_: bar.update(line, completed=here, total=all_)
+            artifact,
+            path,
+            progress=lambda here, all_: bar.update(line, completed=here, total=all_),
+            public_key=public_key,
         )
 
 

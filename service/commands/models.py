@@ -182,11 +182,15 @@ def download(
     ],
     output: Output = None,
     kind: Annotated[str, typer.Option(help="model or bundle.")] = "model",
+    public_key: Annotated[
+        Path | None, typer.Option(help="PEM file; what is not signed with this key is refused.")
+    ] = None,
 ) -> int:
     """Download a model; what an interrupted download left is gone on with."""
+    pem = None if public_key is None else public_key.read_text(errors="replace")
     artifact = _artifact(talk, made, kind)
     name = f"{made}.{artifact.format}" if not isinstance(artifact, str) else f"{made}.onnx"
-    path = fetch_file(talk, artifact, output or Path(name))
+    path = fetch_file(talk, artifact, output or Path(name), public_key=pem)
     talk.give({"path": str(path)}, lambda: print(path))
     return 0
 

@@ -19,6 +19,7 @@ from service.metrics import Metrics
 from service.migrations import migrate
 from service.pulse import Pulse
 from service.settings import Settings
+from service.signing import open_signer
 from service.store import FileStore
 from service.worker import Builder, Worker
 from service.zoo import find_members
@@ -99,6 +100,7 @@ def house(settings: Settings, database: Database, tmp_path: Path) -> House:
         announcer=Announcer(settings.redis_url),
         backlog=Backlog(),
         metrics=Metrics(),
+        signer=open_signer(settings),
     )
 
 

@@ -239,6 +239,8 @@ def test_the_description_of_the_interface_names_every_route_and_the_shape_of_err
         "/jobs/{job_id}/events",
         "/artifacts/{artifact_id}",
         "/artifacts/{artifact_id}/manifest",
+        "/artifacts/{artifact_id}/signature",
+        "/signing-key",
         "/artifacts/{artifact_id}/reports",
         "/artifacts/{artifact_id}/reports/{report_id}",
         "/webhooks",

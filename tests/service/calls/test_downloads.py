@@ -23,10 +23,13 @@ from service.client import (
     DownloadError,
     Patience,
     ProblemError,
+    SignatureInvalid,
     Unreachable,
 )
 from service.reports import Figures
 from service.schemas import ArtifactView, ReportsView, ReportView
+from service.settings import Settings
+from service.signing import open_signer
 from tests.service.both import Ask, asked_for, blocking, both
 from tests.service.rude import Answer, Request, answer, cut, problem, serving
 
@@ -89,6 +92,35 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(ask: Ask, tmp_path: Pat
     assert told == sorted(told)
     assert told[-1] == (len(CONTENT), len(CONTENT))
     assert list(tmp_path.iterdir()) == [path]
+
+
+@both
+def test_a_file_is_kept_only_with_the_signature_of_a_key(ask: Ask, tmp_path: Path) -> None:
+    signer, other = (open_signer(Settings(data_dir=tmp_path / name)) for name in ("a", "b"))
+    assert signer is not None
+    assert other is not None
+    place = tmp_path / "new" / "m"
+    place.parent.mkdir()
+
+    def say(connection: socket.socket, request: Request) -> None:
+        if request.path.endswith("/signature"):
+            connection.sendall(answer(200, signer.sign(CONTENT)))
+        else:
+            honest()(connection, request)
+
+    with serving(say) as rude:
+        for _ in range(2):
+            with pytest.raises(SignatureInvalid, match="art_1"):
+                ask(rude.url, "download", ARTIFACT, place, public_key=other.public_pem)
+            assert list(place.parent.iterdir()) == []
+        ask(rude.url, "download", ARTIFACT, place, public_key=signer.public_pem)
+        assert place.read_bytes() == CONTENT
+        with pytest.raises(SignatureInvalid):
+            ask(rude.url, "download", ARTIFACT, place, public_key=other.public_pem)
+        asked = len(rude.asked)
+        with pytest.raises(ArgumentInvalid, match="public key"):
+            ask(rude.url, "download", ARTIFACT, place, public_key="no key")
+        assert len(rude.asked) == asked
 
 
 @both
