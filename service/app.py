@@ -95,7 +95,12 @@ def create_app(house: House, traces: Traces = OFF) -> FastAPI:
     for kind in (Refused, AssemblerError):
         app.add_exception_handler(kind, _on_error)
     app.state.rates = _rates(house.settings)
-    app.add_middleware(Gatekeeper, gate=app.state.gate, rates=app.state.rates)
+    app.add_middleware(
+        Gatekeeper,
+        gate=app.state.gate,
+        rates=app.state.rates,
+        is_draining=lambda: house.listeners.closed,
+    )
     app.add_middleware(Outermost)
     app.add_middleware(Telemetry, metrics=house.metrics, traces=traces, access_log=house.settings.access_log)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ Keys are remembered for half a second, so that one that is revoked is good for n
 import ipaddress
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PUBLIC = frozenset({"/", "/healthz", "/readyz", "/openapi.json"})
 PUBLIC_FOLDER = "/problems/"
+READING = frozenset({"GET", "HEAD"})
 REMEMBERED_S = 0.5
 MOST_REMEMBERED = 10_000
 # Failures are counted, and what was counted is written so often.
@@ -137,10 +139,13 @@ class Gate:
 class Gatekeeper:
     """Lets requests through the gate, with the caller in their state, as many as a tenant may send."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, rates: "Rates | None") -> None:
+    def __init__(
+        self, app: ASGIApp, gate: Gate, rates: "Rates | None", is_draining: Callable[[], bool]
+    ) -> None:
         self._app = app
         self._gate = gate
         self._rates = rates
+        self._is_draining = is_draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise Refused."""
@@ -149,9 +154,17 @@ class Gatekeeper:
             if (traceparent := scope["state"].get("traceparent")) is not None:
                 caller = replace(caller, traceparent=traceparent)
             scope["state"]["caller"] = caller
+            if scope["method"] not in READING and self._is_draining():
+                raise draining()
             if self._rates is not None and (share := await self._rates.take(caller.tenant)) is not None:
                 send = _telling(share.headers, send)
         await self._app(scope, receive, send)
+
+
+def draining() -> Refused:
+    """Return what a process that is about to end says to those whom another one can serve."""
+    headers = {"Retry-After": "1", "Connection": "close"}
+    return Refused("draining", "this process is about to end", headers=headers)
 
 
 def is_public(path: str) -> bool:

@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from service.auth import Watcher
 from service.db import now_in
 from service.errors import CODES, Refused
+from service.gate import draining
 from service.house import House
 from service.http import json_response
 from service.jobs import State
@@ -59,7 +60,7 @@ async def readyz(request: Request) -> Response:
     """
     house: House = request.app.state.house
     if house.listeners.closed:
-        raise Refused("draining", "this process is about to end", headers={"Retry-After": "1"})
+        raise draining()
     checks = await _checks(house)
     bad = sorted(name for name, state in checks.items() if state != "ok" and not state.startswith(DEGRADED))
     if bad:

@@ -1,5 +1,6 @@
 """The HTTP process, alone or with a worker process beside it."""
 
+import asyncio
 import logging
 import signal
 import socket
@@ -24,6 +25,7 @@ from service.supervisor import Supervisor
 from service.traces import Traces, open_traces
 
 GRACE_S = 3
+DRAIN_LOOK_S = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,13 @@ class Server(uvicorn.Server):
         """Take a signal to end."""
         self._house.listeners.close()
         super().handle_exit(sig, frame)
+
+    async def main_loop(self) -> None:
+        """Serve until asked to end, and a while longer: who comes now is told to go elsewhere, not turned away."""
+        await super().main_loop()
+        until = time.monotonic() + self._house.settings.drain_s
+        while self._house.listeners.closed and not self.force_exit and time.monotonic() < until:
+            await asyncio.sleep(DRAIN_LOOK_S)
 
     def end(self) -> None:
         """End as if a signal had come; from any thread."""

@@ -25,8 +25,8 @@ class Settings:
     """Everything a process of the service needs to know before it starts.
 
     ``auth_required`` says that clients need a key, ``auth_off_explicit`` that NNF_AUTH=off was set, not merely left
-    at its default. ``keep_s`` is how long jobs and models are kept, None for ever;
-    ``webhook_allow`` names the receivers inside that webhooks may be sent to.
+    at its default. ``keep_s`` is how long jobs and models are kept, None for ever, ``drain_s`` how long a process that
+    is asked to end still listens. ``webhook_allow`` names the receivers inside that webhooks may be sent to.
     """
 
     data_dir: Path
@@ -49,6 +49,7 @@ class Settings:
     access_log: bool = False
     webhook_allow: Allowed = NOTHING_INSIDE
     signing_key: Path | None = None
+    drain_s: float = 0.5
     lease_s: float = 15.0
     beat_s: float = 1.0
 
@@ -115,6 +116,7 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         queue_limit=_whole(environ, "NNF_QUEUE_LIMIT", 10_000),
         tenant_jobs=_whole(environ, "NNF_TENANT_JOBS", 0) or None,
         audit_days=_positive(environ, "NNF_AUDIT_DAYS", 365.0),
+        drain_s=_positive(environ, "NNF_DRAIN_S", 0.5),
         rate_limit=_rate(environ.get("NNF_RATE_LIMIT")),
     )
 

@@ -73,6 +73,7 @@ def main() -> int:
         data_dir=Path(data_dir),
         supernets=(Path(zoo),),
         beat_s=0.2,
+        drain_s=0.0,
         auth_required=required,
         webhook_allow=Allowed.parse("127.0.0.1"),
         access_log=os.environ.get("NNF_ACCESS_LOG") == "on",

@@ -47,6 +47,18 @@ def test_a_good_key_opens(house: House, locked: FastAPI) -> None:
     assert ask(locked, "GET", "/jobs", headers=lower).status_code == 200
 
 
+def test_a_process_that_is_about_to_end_takes_nothing_new_and_lets_read(
+    house: House, locked: FastAPI
+) -> None:
+    _, header = new_key(house, "acme", "read", "write")
+    house.listeners.close()
+    response = ask(locked, "POST", "/models", json=body(), headers=header)
+    assert (response.status_code, response.json()["code"]) == (503, "draining")
+    assert (response.headers["retry-after"], response.headers["connection"]) == ("1", "close")
+    assert ask(locked, "POST", "/models", json=body()).status_code == 401
+    assert ask(locked, "GET", "/jobs", headers=header).json()["jobs"] == []
+
+
 @pytest.mark.parametrize("path", ["/", "/healthz", "/openapi.json", "/problems/not-found"])
 def test_what_is_public_needs_no_key(locked: FastAPI, path: str) -> None:
     assert ask(locked, "GET", path).status_code == 200

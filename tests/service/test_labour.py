@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import Engine, select
 
 from service.db import reading, writing
-from service.jobs import State, add_job, get_job
+from service.jobs import Job, State, add_job, get_job
+from service.queue import claim_next
 from service.settings import Settings
 from service.tables import workers
 from tests.service.making import scenario
@@ -39,10 +40,11 @@ import sys
 from pathlib import Path
 from service.labour import run_worker
 from service.settings import Settings
+from tests.service.child import build
 from tests.service.making import Building
 
 settings = Settings(data_dir=Path(sys.argv[1]), beat_s=0.05)
-sys.exit(run_worker(settings, lambda _: Building(), worker_id=sys.argv[2] or None))
+sys.exit(run_worker(settings, lambda _: Building(build), worker_id=sys.argv[2] or None))
 """
 
 
@@ -91,24 +93,35 @@ def test_a_worker_that_is_stopped_while_it_measures_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("worker", ["wrk_1", ""])
-def test_a_worker_takes_jobs_until_it_is_stopped_and_is_forgotten_then(
+def test_a_worker_takes_jobs_until_it_is_stopped_gives_back_its_last_and_is_forgotten_then(
     engine: Engine, settings: Settings, tmp_path: Path, worker: str
 ) -> None:
     with writing(engine) as connection:
-        job = add_job(connection, scenario(), digest=None, request_id="req_1", now=time.time())
+        quick, slow = (
+            add_job(connection, wanted, digest=None, request_id="req_1", now=time.time()).id
+            for wanted in (scenario(name="quick"), scenario(name="slow", limits={"size_mb": 2.0}))
+        )
 
-    def ended() -> bool:
+    def found(job_id: str) -> Job:
         with reading(engine) as connection:
-            found = get_job(connection, job.id)
-        return found is not None and found.state is State.SUCCEEDED
+            job = get_job(connection, job_id)
+        assert job is not None
+        return job
 
     with working(BUILDING, settings, tmp_path / "temporary", worker) as process:
-        wait_until(ended)
+        wait_until(lambda: found(slow).phase == "assembling")
+        assert found(quick).state is State.SUCCEEDED
         (ready,) = registered(engine).values()
         assert ready
         process.terminate()
         assert process.wait(20) == 0
     assert registered(engine) == {}
+    # Nobody waits for its lease: the next one may have it at once.
+    assert (found(slow).state, found(slow).worker, found(slow).lease_until) == (State.QUEUED, None, None)
+    with writing(engine) as connection:
+        taken = claim_next(connection, "wrk_next", lease_s=10.0, now=time.time())
+    assert taken is not None
+    assert taken[0].id == slow
 
 
 def test_a_worker_clears_away_what_a_killed_one_was_storing(

@@ -5,14 +5,20 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from standardwebhooks import Webhook
 
+from service.db import file_url, open_engine, reading
+from service.tables import jobs
 from tests.service.making import body, write_member
-from tests.service.process import ROOT, House, running, wait_until
+from tests.service.process import ROOT, House, running, started, wait_until
 from tests.service.receiver import receiving
 
 
@@ -98,6 +104,57 @@ def test_a_client_that_waits_is_answered_when_the_service_ends(data_dir: Path, z
         assert follow(house, job)["done"] is False
         assert house.process.wait(20) == 0
         ending.wait()
+
+
+def test_an_api_alone_lets_everyone_go_in_order_and_takes_nothing_new(
+    data_dir: Path, zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNF_SUPERNETS", str(zoo))
+    monkeypatch.setenv("NNF_DRAIN_S", "2")
+    with (
+        started(["service.cli", "api", "--port", "0", "--data-dir", str(data_dir)], data_dir) as house,
+        ThreadPoolExecutor() as others,
+        begun_post(house, "begun") as begun,
+        # It never comes to its end, and must not hold the process up for ever.
+        begun_post(house, "stalled"),
+    ):
+        job = submit(house, "first")
+        polled = others.submit(follow, house, job)
+        told = others.submit(lambda: house.client.get(f"{job['links']['self']}/events").text)
+        time.sleep(0.3)
+        assert not polled.done()
+        assert not told.done()
+        house.process.send_signal(signal.SIGTERM)
+        wait_until(polled.done, timeout_s=5)
+        refused = house.client.post("/models", json=body())
+        assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+        assert refused.headers["retry-after"] == "1"
+        assert house.client.get("/readyz").json()["code"] == "draining"
+        assert house.client.get(job["links"]["self"]).status_code == 200
+        assert polled.result()["done"] is False
+        # The stream ended as streams do: one that was cut would have raised.
+        assert told.result().startswith("event: state")
+        assert begun().startswith(b"HTTP/1.1 202 ")
+        assert house.process.wait(10) == 0
+    with reading(open_engine(file_url(data_dir / "nnfactory.db"))) as connection:
+        kept = [one["name"] for one in connection.scalars(select(jobs.c.scenario).order_by(jobs.c.id))]
+    assert kept == ["first", "begun"]
+
+
+@contextmanager
+def begun_post(house: House, name: str) -> Iterator[Callable[[], bytes]]:
+    """Send the first half of a request; what is yielded sends the rest and returns the answer."""
+    content = json.dumps(body(name=name)).encode()
+    url = house.client.base_url
+    head = f"POST /models HTTP/1.1\r\nHost: {url.host}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection((url.host, url.port or 80), timeout=20) as line:
+        line.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content[:9])
+
+        def go_on() -> bytes:
+            line.sendall(content[9:])
+            return line.makefile("rb").read()
+
+        yield go_on
 
 
 def test_keys_are_made_beside_a_running_service_and_revoked_within_a_second(

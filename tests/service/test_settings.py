@@ -63,6 +63,7 @@ def test_settings_come_from_the_environment_and_the_command_line_goes_first(tmp_
         {"NNF_TENANT_JOBS": "0"},
         {"NNF_RATE_LIMIT": "many"},
         {"NNF_AUDIT_DAYS": "for ever"},
+        {"NNF_DRAIN_S": "-1"},
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused_by_name(environ: dict[str, str]) -> None:
