@@ -7,7 +7,7 @@ COPY pyproject.toml constraints.txt README.md ./
 COPY supernet supernet
 COPY assembler assembler
 COPY service service
-RUN pip install --no-cache-dir --constraint constraints.txt . \
+RUN pip install --no-cache-dir --constraint constraints.txt ".[telemetry]" \
     && useradd --system --uid 10001 nnfactory \
     && install -d -o nnfactory /data
 

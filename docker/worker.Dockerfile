@@ -15,7 +15,7 @@ RUN if [ -n "$TORCH_INDEX" ]; then \
 COPY supernet supernet
 COPY assembler assembler
 COPY service service
-RUN pip install --no-cache-dir --constraint constraints.txt ".[worker]" \
+RUN pip install --no-cache-dir --constraint constraints.txt ".[worker,telemetry]" \
     && useradd --system --uid 10001 nnfactory \
     && install -d -o nnfactory /data
 

@@ -37,10 +37,14 @@ def look(
     from assembler.propose import Estimator
     from assembler.publish import TEST_IMAGES
     from service.settings import read_settings
+    from supernet.card import CARD_FILE
     from supernet.checkpoint import load_checkpoint
     from supernet.data import load_data
     from supernet.writing import write_whole
 
+    if not (checkpoint / CARD_FILE).exists():
+        missing = f"no {CARD_FILE} in {checkpoint}" if checkpoint.is_dir() else f"no folder {checkpoint}"
+        raise SettingInvalid(f"there is {missing}: name the folder of a checkpoint")
     datasets = read_settings().datasets
     loaded = load_checkpoint(checkpoint, datasets=datasets)
     card, tried, tried_on = loaded.card, loaded.validation, "validation images of the checkpoint"

@@ -1,6 +1,7 @@
 """The HTTP process, alone or with a worker process beside it."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -13,6 +14,7 @@ import uvicorn
 from service.app import create_app
 from service.db import writing
 from service.errors import SettingInvalid
+from service.folder import held
 from service.house import House, open_house
 from service.logs import say
 from service.migrations import bring_up_to_date
@@ -40,9 +42,15 @@ def serve(settings: Settings, host: str, port: int, worker_command: Sequence[str
         worker_command: starts the worker process; None when workers run elsewhere.
 
     Raises:
-        SettingInvalid, SupernetError, AssemblerError: it cannot start as things are.
+        ServiceError, SupernetError, AssemblerError: it cannot start as things are.
     """
     check_host(settings, host)
+    # HTTP processes and workers that were started one by one may share a folder.
+    with contextlib.nullcontext() if worker_command is None else held(settings.data_dir):
+        return _serve(settings, host, port, worker_command)
+
+
+def _serve(settings: Settings, host: str, port: int, worker_command: Sequence[str] | None) -> int:
     listener = _listen(host, port)
     house = open_house(settings)
     house.catalog.check()

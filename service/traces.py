@@ -4,7 +4,6 @@ Off unless ``OTEL_EXPORTER_OTLP_ENDPOINT`` says where to; then nothing of the SD
 once. The job carries its request's ``traceparent`` (W3C Trace Context) from process to process.
 """
 
-import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 # What was not sent yet when a process ends is given so long.
 FLUSH_S = 2.0
-
-log = logging.getLogger(__name__)
 
 _propagator = TraceContextTextMapPropagator()
 
@@ -129,7 +126,7 @@ def open_traces(environ: Mapping[str, str] = os.environ, *, name: str | None = N
         name: tells this process from others.
 
     Raises:
-        SettingInvalid: one of those settings cannot be used.
+        SettingInvalid: one of those settings cannot be used, or what sends traces is not installed.
     """
     if (
         not any(environ.get(one) for one in ENDPOINTS)
@@ -142,8 +139,10 @@ def open_traces(environ: Mapping[str, str] = os.environ, *, name: str | None = N
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        log.warning("there will be no traces: nn-factory was installed without its extra telemetry")
-        return OFF
+        raise SettingInvalid(
+            f"{ENDPOINTS[0]} asks for traces, but nn-factory was installed without its extra telemetry; "
+            "install it, or set OTEL_SDK_DISABLED=true"
+        ) from None
     facts = {
         "service.name": environ.get("OTEL_SERVICE_NAME") or "nnfactory",
         "service.version": version("nn-factory"),

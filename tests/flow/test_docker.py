@@ -63,7 +63,12 @@ def test_the_image_of_the_http_process_has_no_torch() -> None:
         value for name, value in instructions(ROOT / "docker" / "api.Dockerfile") if name == "RUN"
     )
     assert "torch" not in runs
-    assert "[worker]" not in runs
+    assert "worker" not in runs
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_can_send_traces_once_it_is_told_where(dockerfile: Path) -> None:
+    assert re.search(r'pip install [^&]*"\.\[(\w+,)?telemetry\]"', dockerfile.read_text())
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -151,6 +151,12 @@ def zeta(both: tuple[Belongings, Belongings]) -> Belongings:
     return both[1]
 
 
+def is_as_before(app: FastAPI, one: Belongings) -> bool:
+    """Return whether a tenant's waiting job is as it was, but for its place, which is counted once a second."""
+    found = ask(app, "GET", f"/jobs/{one.waiting['id']}", headers=one.header).json()
+    return {**found, "queue": None} == {**one.waiting, "queue": None}
+
+
 def told(response: httpx.Response) -> dict[str, Any]:
     """Return what an answer says, but for what names the request."""
     found = response.json() if response.content else {}
@@ -195,7 +201,7 @@ def test_no_route_answers_without_a_good_key(house: House, locked: FastAPI, acme
             assert response.status_code == 401, (path, method, header)
             assert response.headers["www-authenticate"].startswith("Bearer")
             assert "acme" not in response.text
-    assert ask(locked, "GET", f"/jobs/{acme.waiting['id']}", headers=acme.header).json() == acme.waiting
+    assert is_as_before(locked, acme)
 
 
 def test_no_route_answers_a_key_without_its_scope(house: House, locked: FastAPI, acme: Belongings) -> None:
@@ -205,7 +211,7 @@ def test_no_route_answers_a_key_without_its_scope(house: House, locked: FastAPI,
         response = ask(locked, method, address(path, acme.ids), headers=header)
         assert response.status_code == 403, (path, method)
         assert method == "HEAD" or response.json()["code"] == "insufficient-scope"
-    assert ask(locked, "GET", f"/jobs/{acme.waiting['id']}", headers=acme.header).json() == acme.waiting
+    assert is_as_before(locked, acme)
 
 
 def test_what_is_anothers_is_answered_as_what_is_not_there(
@@ -225,7 +231,7 @@ def test_what_is_anothers_is_answered_as_what_is_not_there(
         assert set(theirs.headers) == set(absent.headers)
     assert walked >= 9
     # Nothing has become of it.
-    assert ask(locked, "GET", f"/jobs/{zeta.waiting['id']}", headers=zeta.header).json() == zeta.waiting
+    assert is_as_before(locked, zeta)
     assert ask(locked, "GET", f"/artifacts/{zeta.artifact_id}", headers=zeta.header).status_code == 200
 
 

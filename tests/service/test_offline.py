@@ -77,8 +77,11 @@ def test_a_machine_is_not_measured_when_its_profile_cannot_be_kept(tmp_path: Pat
     assert result.stdout == ""
 
 
-def test_a_folder_that_is_no_checkpoint_is_not_looked_at(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["look", str(tmp_path)])
+@pytest.mark.parametrize(("named", "told"), [("", "there is no card.json in"), ("not", "there is no folder")])
+def test_what_is_no_checkpoint_is_not_looked_at(tmp_path: Path, named: str, told: str) -> None:
+    result = CliRunner().invoke(app, ["look", str(tmp_path / named)])
     assert result.exit_code == 2
-    assert "card.json cannot be read" in result.stderr
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "damaged" not in result.stderr
     assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from standardwebhooks import Webhook
 
 from service.db import file_url, open_engine, reading
+from service.folder import held
 from service.tables import jobs
 from tests.service.making import body, write_member
 from tests.service.process import ROOT, House, running, started, wait_until
@@ -269,6 +270,13 @@ def test_a_damaged_profile_stops_the_start_with_one_sentence(data_dir: Path, zoo
     assert ended.stderr.count("\n") == 1
     assert "profile" in ended.stderr
     assert "is damaged" in ended.stderr
+
+
+def test_a_data_folder_that_another_service_has_is_refused_with_one_sentence(data_dir: Path) -> None:
+    with held(data_dir):
+        ended = command("serve", "--port", "0", "--data-dir", str(data_dir))
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "another `nnfactory serve` has it" in ended.stderr
 
 
 def test_an_open_host_is_refused_with_one_sentence(data_dir: Path) -> None:

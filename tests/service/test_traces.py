@@ -188,6 +188,18 @@ def test_a_collector_that_is_away_holds_nothing_up(
     assert time.monotonic() - began < 4
 
 
+def test_traces_that_are_asked_for_and_cannot_be_sent_are_told_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    # As where the extra is not installed.
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(SettingInvalid, match="without its extra telemetry"):
+        open_traces()
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert open_traces() is OFF
+
+
 def test_a_setting_of_the_sdk_that_cannot_be_used_is_told_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
