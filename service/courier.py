@@ -193,7 +193,9 @@ class Sender:
             "Connection": "close",
             "webhook-id": one.message,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": Signer(one.secret).sign(one.message, now, one.body),
+            "webhook-signature": " ".join(
+                Signer(secret).sign(one.message, now, one.body) for secret in one.secrets
+            ),
         }
         request = httpx.Request(
             "POST",

@@ -50,7 +50,9 @@ CODES: Mapping[str, Code] = {
         422, "Key used again", "The Idempotency-Key was used for a request with another body."
     ),
     "job-already-finished": Code(409, "Job already finished", "It has ended and cannot be cancelled."),
-    "webhook-disabled": Code(409, "Webhook disabled", "Its receiver said that it is gone."),
+    "webhook-disabled": Code(
+        409, "Webhook disabled", "Its receiver said that it is gone; it can be enabled again."
+    ),
     "too-many-webhooks": Code(409, "Too many webhooks", "The tenant has as many as it may have."),
     "model-not-finished": Code(409, "Model not finished", "Its job has not ended; cancel that first."),
     "artifact-expired": Code(410, "Artifact expired", "It was deleted, or kept for as long as it should be."),

@@ -1,5 +1,6 @@
 """Routes of webhooks and their deliveries."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -10,7 +11,7 @@ from assembler.errors import FieldProblem
 from assembler.scenario import Strict
 from service.auth import Caller, Reader, Writer
 from service.bodies import LIMIT_BYTES, described, parse_body
-from service.db import now_in
+from service.db import now_in, one_at_a_time
 from service.errors import Refused
 from service.house import House
 from service.http import demand_json, json_response, page_token, query_page_size, query_page_token, read_body
@@ -41,8 +42,10 @@ from service.webhooks import (
     Webhook,
     create_webhook,
     delete_webhook,
+    enable_webhook,
     get_webhook,
     list_webhooks,
+    rotate_secret,
 )
 
 router = APIRouter()
@@ -78,8 +81,7 @@ async def create_a_webhook(request: Request, caller: Writer) -> Response:
     wanted = parse_body(WebhookWanted, await read_body(request, LIMIT_BYTES), "webhook-invalid")
     await demand_target(wanted.url, house.settings.webhook_allow)
     made = await house.database.write(_create, caller, wanted)
-    body = NewWebhookView(**view_webhook(made).model_dump(), secret=made.secret)
-    return json_response(body, 201, {"Location": f"/webhooks/{made.id}", "Cache-Control": "no-store"})
+    return _with_secret(made, 201, {"Location": f"/webhooks/{made.id}"})
 
 
 @router.get("/webhooks", openapi_extra={"parameters": PAGE}, response_model=WebhooksView)
@@ -97,6 +99,22 @@ async def read_webhook(webhook_id: str, request: Request, caller: Reader) -> Res
     demand_json(request)
     house: House = request.app.state.house
     return json_response(view_webhook(await house.database.read(_find, caller.tenant, webhook_id)))
+
+
+@router.post("/webhooks/{webhook_id:id}/enable", response_model=WebhookView)
+async def enable_a_webhook(webhook_id: str, request: Request, caller: Writer) -> Response:
+    """Have a webhook be told again what happens from now on, after its receiver said that it is gone."""
+    demand_json(request)
+    house: House = request.app.state.house
+    return json_response(view_webhook(await house.database.write(_enable, caller, webhook_id)))
+
+
+@router.post("/webhooks/{webhook_id:id}/rotate", response_model=NewWebhookView)
+async def rotate_a_secret(webhook_id: str, request: Request, caller: Writer) -> Response:
+    """Give a webhook another secret, which is told this once; for 24 h messages are signed with both."""
+    demand_json(request)
+    house: House = request.app.state.house
+    return _with_secret(await house.database.write(_rotate, caller, webhook_id), 200)
 
 
 @router.delete("/webhooks/{webhook_id:id}", status_code=204, response_class=Response)
@@ -161,6 +179,26 @@ def _create(connection: Connection, caller: Caller, wanted: WebhookWanted) -> We
     return made
 
 
+def _with_secret(webhook: Webhook, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    body = NewWebhookView(**view_webhook(webhook).model_dump(), secret=webhook.secret)
+    return json_response(body, status, {**(headers or {}), "Cache-Control": "no-store"})
+
+
+def _enable(connection: Connection, caller: Caller, webhook_id: str) -> Webhook:
+    if enable_webhook(connection, caller.tenant, webhook_id):
+        caller.note(connection, Action.WEBHOOK_ENABLED, target=webhook_id, now=now_in(connection))
+    return _find(connection, caller.tenant, webhook_id)
+
+
+def _rotate(connection: Connection, caller: Caller, webhook_id: str) -> Webhook:
+    # Of two that rotate at once, the second must see the secret that the first has told.
+    one_at_a_time(connection, f"webhooks of {caller.tenant}")
+    now = now_in(connection)
+    made = rotate_secret(connection, _find(connection, caller.tenant, webhook_id), now=now)
+    caller.note(connection, Action.WEBHOOK_ROTATED, target=webhook_id, now=now)
+    return made
+
+
 def _delete(connection: Connection, caller: Caller, webhook_id: str) -> None:
     if not delete_webhook(connection, caller.tenant, webhook_id):
         raise Refused("not-found", "there is no such webhook")
@@ -173,7 +211,7 @@ def _replay(connection: Connection, tenant: str, webhook_id: str, delivery_id: s
     if delivery is None:
         raise Refused("not-found", "there is no such delivery")
     if webhook.disabled_at is not None:
-        raise Refused("webhook-disabled", "the webhook is disabled; make another one")
+        raise Refused("webhook-disabled", "the webhook is disabled; enable it first")
     return replay(connection, webhook, delivery, now=now_in(connection))
 
 

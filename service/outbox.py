@@ -61,7 +61,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right of one process to send one delivery, in this attempt."""
+    """The right of one process to send one delivery, in this attempt, signed with each of some secrets."""
 
     id: str
     webhook_id: str
@@ -69,7 +69,7 @@ class Claim:
     body: str
     attempt: int
     url: str
-    secret: str
+    secrets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,9 @@ def _claim(
     connection: Connection, webhook_id: str, room: int, *, now: float, lease_s: float
 ) -> Sequence[Claim]:
     due = (
-        select(deliveries, webhooks.c.url, webhooks.c.secret)
+        select(
+            deliveries, *(webhooks.c[name] for name in ("url", "secret", "old_secret", "old_secret_until"))
+        )
         .join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
         .where(deliveries.c.webhook_id == webhook_id, deliveries.c.state == Sent.PENDING)
         .where(deliveries.c.next_at <= now, webhooks.c.disabled_at.is_(None))
@@ -241,8 +243,9 @@ def _claim(
         )
         values = {"attempts": row.attempts + 1, "next_at": now + lease_s}
         if connection.execute(query.values(**values)).rowcount == 1:
-            attempt = row.attempts + 1
-            found.append(Claim(row.id, webhook_id, row.message, row.body, attempt, row.url, row.secret))
+            attempt, overlaps = row.attempts + 1, now < (row.old_secret_until or 0.0)
+            secrets = (row.secret, row.old_secret) if overlaps else (row.secret,)
+            found.append(Claim(row.id, webhook_id, row.message, row.body, attempt, row.url, secrets))
     return found
 
 

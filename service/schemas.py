@@ -298,7 +298,7 @@ class KeysView(View):
 
 
 class WebhookView(View):
-    """A webhook; its secret is told once, when it is made."""
+    """A webhook; a secret is told once, when it is made. The one of before signs along until a certain time."""
 
     id: str
     url: str
@@ -307,10 +307,11 @@ class WebhookView(View):
     created_at: str
     disabled_at: str | None
     disabled_reason: str | None
+    old_secret_until: str | None
 
 
 class NewWebhookView(WebhookView):
-    """A webhook that was just made, with its secret."""
+    """A webhook whose secret was just made, with it."""
 
     secret: str
 
@@ -487,6 +488,7 @@ def view_webhook(webhook: "Webhook") -> WebhookView:
         created_at=rfc3339(webhook.created_at) or "",
         disabled_at=rfc3339(webhook.disabled_at),
         disabled_reason=webhook.disabled_reason,
+        old_secret_until=rfc3339(webhook.old_secret_until),
     )
 
 

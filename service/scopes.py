@@ -24,6 +24,8 @@ class Action(StrEnum):
     JOB_CANCELLED = "job-cancelled"
     MODEL_DELETED = "model-deleted"
     WEBHOOK_CREATED = "webhook-created"
+    WEBHOOK_ENABLED = "webhook-enabled"
+    WEBHOOK_ROTATED = "webhook-rotated"
     WEBHOOK_DELETED = "webhook-deleted"
     AUTHENTICATION_FAILED = "authentication-failed"
 

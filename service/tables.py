@@ -171,6 +171,8 @@ webhooks = Table(
     Column("created_at", Float, nullable=False),
     Column("disabled_at", Float),
     Column("disabled_reason", String),
+    Column("old_secret", String),
+    Column("old_secret_until", Float),
     Index("webhooks_by_tenant", "tenant", "id"),
 )
 

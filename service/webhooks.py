@@ -3,10 +3,10 @@
 import base64
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from service.db import one_at_a_time
 from service.errors import Refused
@@ -15,6 +15,8 @@ from service.tables import deliveries, webhooks
 
 SECRET_BYTES = 32
 MAX_WEBHOOKS = 50
+# Messages are signed with the secret of before as well for so long after it was replaced.
+OVERLAP_S = 24 * 3600.0
 
 
 class Kind(StrEnum):
@@ -32,7 +34,10 @@ EVERYTHING = "*"
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One row; times are s since 1970 UTC. One that is disabled is sent nothing any more."""
+    """One row; times are s since 1970 UTC. One that is disabled is sent nothing.
+
+    ``old_secret`` is what it had before ``secret``, and signs along until ``old_secret_until``.
+    """
 
     id: str
     tenant: str
@@ -43,6 +48,8 @@ class Webhook:
     created_at: float
     disabled_at: float | None = None
     disabled_reason: str | None = None
+    old_secret: str | None = None
+    old_secret_until: float | None = None
 
 
 def create_webhook(
@@ -63,8 +70,7 @@ def create_webhook(
     count = select(func.count()).select_from(webhooks).where(webhooks.c.tenant == tenant)
     if (connection.scalar(count) or 0) >= MAX_WEBHOOKS:
         raise Refused("too-many-webhooks", f"there are {MAX_WEBHOOKS} webhooks already")
-    secret = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-    made = Webhook(new_id("whk"), tenant, url, list(dict.fromkeys(events)), description, secret, now)
+    made = Webhook(new_id("whk"), tenant, url, list(dict.fromkeys(events)), description, _new_secret(), now)
     connection.execute(insert(webhooks).values({name: getattr(made, name) for name in Webhook.__slots__}))
     return made
 
@@ -86,6 +92,21 @@ def list_webhooks(
     return [Webhook(**row) for row in connection.execute(query).mappings()]
 
 
+def enable_webhook(connection: Connection, tenant: str, webhook_id: str) -> bool:
+    """Have a tenant's webhook be sent messages again; say whether it was disabled."""
+    found = update(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.tenant == tenant)
+    disabled = found.where(webhooks.c.disabled_at.is_not(None))
+    return connection.execute(disabled.values(disabled_at=None, disabled_reason=None)).rowcount == 1
+
+
+def rotate_secret(connection: Connection, webhook: Webhook, *, now: float) -> Webhook:
+    """Give a webhook another secret and return it as it is then; only the last one before signs along."""
+    made = replace(webhook, secret=_new_secret(), old_secret=webhook.secret, old_secret_until=now + OVERLAP_S)
+    changed = {name: getattr(made, name) for name in ("secret", "old_secret", "old_secret_until")}
+    connection.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(changed))
+    return made
+
+
 def delete_webhook(connection: Connection, tenant: str, webhook_id: str) -> bool:
     """Delete a webhook with its deliveries, also those that are not sent yet; say whether it was there."""
     found = delete(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.tenant == tenant)
@@ -93,3 +114,7 @@ def delete_webhook(connection: Connection, tenant: str, webhook_id: str) -> bool
         return False
     connection.execute(delete(deliveries).where(deliveries.c.webhook_id == webhook_id))
     return True
+
+
+def _new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()

@@ -51,6 +51,17 @@ def list_webhooks(setup: Setup, *, page_size: int = PAGE_SIZE) -> Stream[Webhook
             return
 
 
+def enable_webhook(setup: Setup, webhook_id: str) -> Flow[WebhookView]:
+    """Have a webhook that was disabled be told again what happens, and return it."""
+    return parsed(WebhookView, (yield from fetch(setup, request("POST", "webhooks", webhook_id, "enable"))))
+
+
+def rotate_webhook(setup: Setup, webhook_id: str) -> Flow[NewWebhookView]:
+    """Give a webhook another ``secret``, told this once, and return it; for 24 h messages are signed with both."""
+    call = request("POST", "webhooks", webhook_id, "rotate", repeatable=False)
+    return parsed(NewWebhookView, (yield from fetch(setup, call)))
+
+
 def delete_webhook(setup: Setup, webhook_id: str) -> Flow[None]:
     """Remove a webhook."""
     yield from fetch(setup, request("DELETE", "webhooks", webhook_id))

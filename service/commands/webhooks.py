@@ -51,6 +51,26 @@ def list_webhooks(talk: Talk, limit: Limit = 50) -> int:
 @webhooks.command()
 @answered
 @given("talk", open_talk)
+def enable(talk: Talk, webhook_id: WebhookId) -> int:
+    """Have a webhook whose receiver said that it is gone be told again what happens."""
+    found = talk.client.enable_webhook(webhook_id)
+    talk.give(found, lambda: print(f"{found.id} is enabled"))
+    return 0
+
+
+@webhooks.command()
+@answered
+@given("talk", open_talk)
+def rotate(talk: Talk, webhook_id: WebhookId) -> int:
+    """Give a webhook another secret, shown this once; for 24 h messages are signed with the old one too."""
+    made = talk.client.rotate_webhook(webhook_id)
+    talk.give(made, lambda: print(made.secret))
+    return 0
+
+
+@webhooks.command()
+@answered
+@given("talk", open_talk)
 def delete(talk: Talk, webhook_id: WebhookId) -> int:
     """Remove a webhook; what is not sent yet is not sent any more."""
     talk.client.delete_webhook(webhook_id)

@@ -57,7 +57,7 @@ def test_a_webhook_is_made_read_listed_and_deleted(app: FastAPI) -> None:
     page = ask(app, "GET", "/webhooks?page_size=1").json()
     rest = ask(app, "GET", f"/webhooks?page_token={page['next_page_token']}").json()
     assert [one["id"] for one in page["webhooks"] + rest["webhooks"]] == [second["id"], told["id"]]
-    assert "secret" not in str(page) + str(rest)
+    assert "whsec_" not in str(page) + str(rest)
     assert ask(app, "DELETE", made.headers["location"]).status_code == 204
     for method, more in (("GET", ""), ("DELETE", ""), ("GET", "/deliveries")):
         assert ask(app, method, made.headers["location"] + more).status_code == 404
@@ -131,7 +131,7 @@ def test_the_end_of_a_job_is_told_logged_and_told_again(
     assert ask(inside, "POST", f"{place}/dlv_{'0' * 32}/replay").status_code == 404
 
 
-def test_a_webhook_that_is_disabled_says_so_and_is_not_replayed(
+def test_a_webhook_that_is_disabled_says_so_and_is_not_replayed_until_it_is_enabled(
     house: House, app: FastAPI, worker_with: Callable[[], Worker]
 ) -> None:
     made = ask(app, "POST", "/webhooks", json={"url": PUBLIC}).json()
@@ -142,5 +142,32 @@ def test_a_webhook_that_is_disabled_says_so_and_is_not_replayed(
         note_outcome(connection, one, Outcome(410, "it is gone"), now=time.time())
     webhook = ask(app, "GET", f"/webhooks/{made['id']}").json()
     assert webhook["disabled_reason"] == "the receiver said that it is gone (410)"
-    response = ask(app, "POST", f"/webhooks/{made['id']}/deliveries/{one.id}/replay")
+    again = f"/webhooks/{made['id']}/deliveries/{one.id}/replay"
+    response = ask(app, "POST", again)
     assert (response.status_code, response.json()["code"]) == (409, "webhook-disabled")
+    for _ in range(2):
+        enabled = ask(app, "POST", f"/webhooks/{made['id']}/enable")
+        assert (enabled.status_code, enabled.json()["disabled_reason"]) == (200, None)
+    assert ask(app, "POST", again).status_code == 201
+
+
+def test_a_message_is_signed_with_a_rotated_secret_and_with_the_one_before(
+    house: House, inside: FastAPI
+) -> None:
+    with receiving() as receiver:
+        made = ask(inside, "POST", "/webhooks", json={"url": receiver.url()})
+        rotated = ask(inside, "POST", f"{made.headers['location']}/rotate")
+        assert (rotated.status_code, rotated.headers["cache-control"]) == (200, "no-store")
+        secrets = [made.json()["secret"], rotated.json()["secret"]]
+        assert secrets[0] != secrets[1]
+        known = ask(inside, "GET", made.headers["location"]).json()
+        assert known == {name: rotated.json()[name] for name in known}
+        assert known["old_secret_until"] > known["created_at"]
+        job = ask(inside, "POST", "/models", json=BODY).json()
+        ask(inside, "POST", f"/jobs/{job['id']}/cancel")
+        send(house)
+    for secret in secrets:
+        assert Verifier(secret).verify(receiver.bodies[0], receiver.headers[0])["type"] == "job.cancelled"
+    assert len(receiver.headers[0]["webhook-signature"].split()) == 2
+    for act in ("enable", "rotate"):
+        assert ask(inside, "POST", f"/webhooks/whk_{'0' * 32}/{act}").status_code == 404

@@ -132,7 +132,7 @@ def test_a_claimed_delivery_is_nobody_elses_until_its_time_is_over(engine: Engin
         assert due_webhooks(connection, now=2.0) == [webhook.id]
         one = take_one(connection, webhook)
         assert (one.id, one.message, one.attempt) == (first.id, first.id, 1)
-        assert (one.url, one.secret, one.body) == (webhook.url, webhook.secret, first.body)
+        assert (one.url, one.secrets, one.body) == (webhook.url, (webhook.secret,), first.body)
         assert take_one(connection, webhook).id == second.id
         assert claim(connection, {webhook.id: 5}, now=11.9) == []
         again = take_one(connection, webhook, now=12.0)

@@ -5,17 +5,20 @@ from sqlalchemy import Connection, Engine, select
 
 from service.db import reading, writing
 from service.errors import Refused
-from service.outbox import tell
+from service.outbox import Outcome, claim, note_outcome, tell
 from service.tables import deliveries
 from service.webhooks import (
     EVERYTHING,
     MAX_WEBHOOKS,
+    OVERLAP_S,
     Kind,
     Webhook,
     create_webhook,
     delete_webhook,
+    enable_webhook,
     get_webhook,
     list_webhooks,
+    rotate_secret,
 )
 from tests.servers import ON_BOTH_DATABASES
 
@@ -49,6 +52,35 @@ def test_a_deleted_webhook_goes_with_its_deliveries(engine: Engine) -> None:
         assert delete_webhook(connection, "acme", made.id)
         assert not delete_webhook(connection, "acme", made.id)
         assert connection.execute(select(deliveries)).all() == []
+
+
+def test_a_rotated_secret_leaves_the_one_before_to_sign_along_for_a_day(engine: Engine) -> None:
+    with writing(engine) as connection:
+        made = create(connection)
+        first = rotate_secret(connection, made, now=2.0)
+        assert get_webhook(connection, "acme", made.id) == first
+        assert (first.old_secret, first.old_secret_until) == (made.secret, 2.0 + OVERLAP_S)
+        second = rotate_secret(connection, first, now=3.0)
+        assert (second.old_secret, second.old_secret_until) == (first.secret, 3.0 + OVERLAP_S)
+        tell(connection, "acme", Kind.MODEL_DELETED, {}, now=4.0)
+        (one,) = claim(connection, {made.id: 1}, now=3.0 + OVERLAP_S - 1, lease_s=1.0)
+        assert one.secrets == (second.secret, first.secret)
+        (one,) = claim(connection, {made.id: 1}, now=3.0 + OVERLAP_S, lease_s=1.0)
+        assert one.secrets == (second.secret,)
+
+
+def test_a_webhook_is_enabled_by_its_tenant(engine: Engine) -> None:
+    with writing(engine) as connection:
+        made = create(connection)
+        assert not enable_webhook(connection, "acme", made.id)
+        tell(connection, "acme", Kind.MODEL_DELETED, {}, now=2.0)
+        (one,) = claim(connection, {made.id: 1}, now=2.0)
+        note_outcome(connection, one, Outcome(410, "it is gone"), now=3.0)
+        assert not enable_webhook(connection, "zeta", made.id)
+        assert tell(connection, "acme", Kind.MODEL_DELETED, {}, now=4.0) == 0
+        assert enable_webhook(connection, "acme", made.id)
+        assert get_webhook(connection, "acme", made.id) == made
+        assert tell(connection, "acme", Kind.MODEL_DELETED, {}, now=5.0) == 1
 
 
 def test_what_a_webhook_is_to_hear_of_is_kept_once(engine: Engine) -> None:

@@ -22,6 +22,7 @@ WEBHOOK = WebhookView(
     created_at="2026-01-02T00:00:00Z",
     disabled_at=None,
     disabled_reason=None,
+    old_secret_until=None,
 )
 MADE = NewWebhookView(**WEBHOOK.model_dump(), secret="whsec_x")
 DELIVERY = DeliveryView(
@@ -42,6 +43,8 @@ REPLAY = "POST /webhooks/whk_1/deliveries/dlv_1/replay"
 WEBHOOKS: list[tuple[str, tuple[Any, ...], Any, str]] = [
     ("create_webhook", ({"url": "x"},), MADE, "POST /webhooks"),
     ("get_webhook", ("whk_1",), WEBHOOK, "GET /webhooks/whk_1"),
+    ("enable_webhook", ("whk_1",), WEBHOOK, "POST /webhooks/whk_1/enable"),
+    ("rotate_webhook", ("whk_1",), MADE, "POST /webhooks/whk_1/rotate"),
     ("replay_delivery", ("whk_1", "dlv_1"), DELIVERY, REPLAY),
 ]
 PAGES: list[tuple[str, tuple[Any, ...], list[Any], str]] = [

@@ -17,6 +17,10 @@ def test_a_webhook_is_made_told_and_removed(ask: Run) -> None:
     listed = parsed(ask("webhooks", "list", "--json"))
     assert (listed[0]["id"], listed[0]["events"]) == (webhook_id, ["model.deleted", "job.failed"])
     assert URL in ask("webhooks", "list").stdout
+    rotated = ask("webhooks", "rotate", webhook_id).stdout.strip()
+    assert rotated.startswith("whsec_")
+    assert rotated != secret
+    assert ask("webhooks", "enable", webhook_id).stdout == f"{webhook_id} is enabled\n"
     model_id = parsed(ask("models", "create", *OPTIONS, "--json"))["model_id"]
     assert ask("models", "delete", model_id).exit_code == 0
     (delivery,) = parsed(ask("webhooks", "deliveries", webhook_id, "--json"))
