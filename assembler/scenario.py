@@ -20,6 +20,8 @@ from supernet.task import Task
 MAX_CLASSES = 1000
 MAX_NAME = 200
 MAX_LABELS = 32
+MAX_LABEL = 64
+MAX_VALUE = 256
 MAX_DEADLINE_S = 7 * 24 * 3600.0
 MAX_REFINE_S = 300.0
 MAX_PROBLEMS = 20
@@ -56,8 +58,13 @@ class Refine(Strict):
     seconds: float = Field(gt=0, le=MAX_REFINE_S, description="how long to train")
 
 
+_LIMITS = ("latency_ms", "memory_mb", "size_mb", "accuracy_min")
+
+
 class Limits(Strict):
     """What the model must keep to on its device; at least one limit is set."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": [name]} for name in _LIMITS]})
 
     latency_ms: float | None = Field(default=None, gt=0, le=LARGEST, description="of one image, batch size 1")
     latency_percentile: int = Field(default=MEDIAN, ge=1, le=99, description="of the measured runs")
@@ -81,12 +88,13 @@ class Limits(Strict):
     @property
     def requested(self) -> dict[str, float]:
         """The limits that are set, by name."""
-        names = ("latency_ms", "memory_mb", "size_mb", "accuracy_min")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        return {name: value for name in _LIMITS if (value := getattr(self, name)) is not None}
 
 
 class Bounds(Limits):
     """What the points of a front keep to; none need be set."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("anyOf", None))
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "Bounds":
@@ -107,8 +115,9 @@ def _check_task(task: Task) -> Task:
 
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:
     too_many = len(labels) > MAX_LABELS
-    if too_many or any(len(key) > 64 or len(value) > 256 for key, value in labels.items()):
-        detail = f"must be at most {MAX_LABELS}, with keys of up to 64 and values of up to 256 characters"
+    if too_many or any(len(key) > MAX_LABEL or len(value) > MAX_VALUE for key, value in labels.items()):
+        lengths = f"with keys of up to {MAX_LABEL} and values of up to {MAX_VALUE} characters"
+        detail = f"must be at most {MAX_LABELS}, {lengths}"
         raise PydanticCustomError("labels", detail)
     return labels
 
@@ -119,8 +128,8 @@ class Scenario(Strict):
     task: Annotated[Task, AfterValidator(_check_task)]
     device: str = Field(default="local", min_length=1, max_length=MAX_NAME)
     limits: Limits
-    format: str = Field(default="onnx", description=f"one of: {', '.join(FORMATS)}")
-    precision: str = Field(default="fp32", description=f"one of: {', '.join(PRECISIONS)}")
+    format: str = Field(default="onnx", json_schema_extra={"enum": [*FORMATS]})
+    precision: str = Field(default="fp32", json_schema_extra={"enum": [*PRECISIONS]})
     supernet: str | None = Field(default=None, min_length=1, max_length=MAX_NAME)
     on_infeasible: OnInfeasible = OnInfeasible.FAIL
     verify: bool = Field(default=True, description="whether the file is compared, scored and measured")
@@ -130,7 +139,14 @@ class Scenario(Strict):
     )
     deadline_s: float | None = Field(default=None, gt=0, le=MAX_DEADLINE_S)
     name: str | None = Field(default=None, max_length=MAX_NAME)
-    labels: Annotated[dict[str, str], AfterValidator(_check_labels)] = {}
+    labels: Annotated[dict[str, str], AfterValidator(_check_labels)] = Field(
+        default={},
+        json_schema_extra={
+            "maxProperties": MAX_LABELS,
+            "propertyNames": {"maxLength": MAX_LABEL},
+            "additionalProperties": {"type": "string", "maxLength": MAX_VALUE},
+        },
+    )
 
     @model_validator(mode="after")
     def _median_is_foretold(self) -> "Scenario":

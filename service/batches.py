@@ -23,7 +23,7 @@ from service.idempotency import Repeat, find_repeat, note_answer, note_repeat
 from service.ids import new_id
 from service.jobs import State, add_jobs
 from service.queue import demand_quota
-from service.routes import IDEMPOTENCY_KEY
+from service.routes import EXAMPLE, IDEMPOTENCY_KEY
 from service.schemas import BatchJobView, BatchView
 
 router = APIRouter()
@@ -35,7 +35,8 @@ BODY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"type": "array", "items": SCENARIO, "minItems": 1, "maxItems": MAX_SCENARIOS}
+                "schema": {"type": "array", "items": SCENARIO, "minItems": 1, "maxItems": MAX_SCENARIOS},
+                "examples": {"two of one": {"value": [EXAMPLE, EXAMPLE]}},
             },
             NDJSON: {"schema": {"type": "string", "description": "a scenario a line"}},
         },

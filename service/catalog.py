@@ -232,9 +232,11 @@ class Catalog:
 
     def estimator(self, card: Card) -> Estimator:
         """Return what predicts the models of a supernet."""
-        if card.digest not in self._estimators:
-            self.load()
-        return self._estimators[card.digest]
+        with self._lock:
+            if card.digest not in self._estimators:
+                (member,) = [one for one in self.members if one.card.digest == card.digest]
+                self._estimators[card.digest] = _load_estimator(member)
+            return self._estimators[card.digest]
 
     def dense(self, card: Card, device: Device) -> dict[str, float | None]:
         """Return the figures of a supernet's dense net on a device, unknown ones None."""

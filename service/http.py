@@ -87,7 +87,7 @@ def preferred_wait_s(request: Request) -> float | None:
         if name.strip().lower() == "wait":
             seconds = _seconds(value.strip().strip('"'))
             if seconds is None:
-                raise Refused("bad-header", "Prefer: wait must give a number of seconds, 0 to 30")
+                raise Refused("bad-header", "Prefer: wait must give a number of seconds, not below 0")
             return seconds
     return None
 
@@ -129,7 +129,7 @@ def query_wait_s(request: Request) -> float:
     """
     seconds = _seconds(request.query_params.get("wait", "0"))
     if seconds is None:
-        raise _bad_query("wait", "must be a number of seconds, 0 to 30")
+        raise _bad_query("wait", "must be a number of seconds, not below 0")
     return seconds
 
 

@@ -57,7 +57,12 @@ _PATTERN = "^(" + "|".join(one.replace("*", r"\*").replace(".", r"\.") for one i
 class WebhookWanted(Strict):
     """A webhook to be made."""
 
-    url: str = Field(description=f"a text of at most {MAX_URL} characters", max_length=MAX_URL)
+    url: str = Field(
+        description=f"a text of at most {MAX_URL} characters",
+        max_length=MAX_URL,
+        examples=["https://fleet.example/hook"],
+        json_schema_extra={"format": "uri"},
+    )
     events: list[Annotated[str, Field(pattern=_PATTERN)]] = Field(
         default=[EVERYTHING],
         min_length=1,

@@ -48,10 +48,19 @@ from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, 
 router = APIRouter()
 log = logging.getLogger(__name__)
 RETRY_AFTER_S = 1
+EXAMPLE: dict[str, Any] = {
+    "task": {"kind": "classification", "classes": ["Sneaker", "Bag", "Coat"]},
+    "limits": {"latency_ms": 1.5, "size_mb": 0.5, "accuracy_min": 0.8},
+}
 SCENARIO_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Scenario"}}},
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Scenario"},
+                "examples": {"a sorter": {"value": EXAMPLE}},
+            }
+        },
     }
 }
 
@@ -66,16 +75,22 @@ def query_parameter(name: str, meaning: str, schema: dict[str, Any]) -> dict[str
     return parameter("query", name, meaning, schema)
 
 
-WAIT = query_parameter("wait", "seconds to wait for the end", {"type": "number", "minimum": 0, "maximum": 30})
+WAIT = query_parameter(
+    "wait", "seconds to wait for the end; more than 30 count as 30", {"type": "number", "minimum": 0}
+)
 PAGE = [
     query_parameter("page_size", "at most so many", {"type": "integer", "minimum": 1, "maximum": 200}),
-    query_parameter("page_token", "next_page_token of the page before", {"type": "string"}),
+    query_parameter(
+        "page_token",
+        "next_page_token of the page before",
+        {"type": "string", "pattern": "^[A-Za-z0-9_=-]{1,200}$"},
+    ),
 ]
 IDEMPOTENCY_KEY = parameter(
     "header",
     "Idempotency-Key",
     "the same key and body are answered as they were the first time, for 48 h",
-    {"type": "string", "minLength": 1, "maxLength": 255},
+    {"type": "string", "pattern": "^[!-~]{1,255}$"},
 )
 SUBMIT_HEADERS = [
     parameter(

@@ -12,6 +12,7 @@ from service.accept import chosen_type
 from service.auth import Reader
 from service.house import House
 from service.http import JSON, json_response, read_body
+from service.routes import EXAMPLE
 
 router = APIRouter()
 SVG = "image/svg+xml"
@@ -21,7 +22,12 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {JSON: {"schema": {"$ref": "#/components/schemas/Survey"}}},
+        "content": {
+            JSON: {
+                "schema": {"$ref": "#/components/schemas/Survey"},
+                "examples": {"a sorter": {"value": {"task": EXAMPLE["task"]}}},
+            }
+        },
     }
 }
 ANSWERS: dict[int | str, dict[str, Any]] = {

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Kind(StrEnum):
@@ -14,13 +15,16 @@ class Kind(StrEnum):
     DETECTION = "detection"
 
 
+_NAMES: dict[str, Any] = {"minItems": 1, "uniqueItems": True, "items": {"type": "string", "minLength": 1}}
+
+
 class Task(BaseModel):
     """Kind and classes or groups of classes, in the order the outputs must have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     kind: Kind
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = Field(json_schema_extra=_NAMES)
     other: bool = False
 
 
