@@ -69,19 +69,20 @@ class LocalBuilder:
                 if target.measured_here:
                     _measure(one, target, self._settings)
 
-    def look(self) -> None:
-        """Take new supernets up, and let go of those that are gone.
+    def look(self) -> bool:
+        """Take new supernets up, and let go of those that are gone; say whether there was anything to do.
 
         One that cannot be used is logged; what could not be measured is tried again a while later.
         """
         if not self._catalog.look() and time.monotonic() < self._again_at:
-            return
+            return False
         self._again_at = math.inf
         try:
             self.load(strict=False)
         except AssemblerError as error:
             log.error("%s", error)
             self._again_at = time.monotonic() + AGAIN_S
+        return True
 
     def warm_up(self) -> None:
         """Load what a first job would wait seconds for: torch imports its solvers when one is made."""

@@ -22,6 +22,7 @@ from service.errors import Refused, job_problem
 from service.jobs import Hold, Job, State, move
 from service.logs import about
 from service.models import Ending, Outcome, find_twin, list_artifacts, outcome_of, publish
+from service.profiles import share_profiles
 from service.progress import Progress
 from service.pulse import Keeper
 from service.queue import (
@@ -59,8 +60,8 @@ class Builder(Protocol):
     def digest(self, scenario: Scenario) -> str:
         """Return the digest of a scenario. Raises ScenarioInvalid."""
 
-    def look(self) -> None:
-        """Take up supernets that have come since; called between jobs, often."""
+    def look(self) -> bool:
+        """Take up supernets that have come since; called between jobs, often. Say whether there may be new profiles."""
 
     def build(self, scenario: Scenario) -> Iterable[Phase | PhaseProgress | Assembly]:
         """Yield the phases as they begin and how far long ones have come, then the Assembly."""
@@ -124,7 +125,7 @@ class Worker:
                 finally:
                     delivery.done()
             if behind or due_s <= 0:
-                self._builder.look()
+                self._look()
                 behind = self.work_once()
                 looked_at = time.monotonic()
 
@@ -134,7 +135,7 @@ class Worker:
         try:
             while not self._stop.is_set():
                 if time.monotonic() - looked_at > self._settings.beat_s:
-                    self._builder.look()
+                    self._look()
                     looked_at = time.monotonic()
                 if self.work_once():
                     worked_at = time.monotonic()
@@ -148,6 +149,12 @@ class Worker:
                     time.sleep(DROWSY_S if drowsy else AWAKE_S)
         finally:
             watch.close()
+
+    def _look(self) -> None:
+        """Take up new supernets, and tell other machines what was measured for them."""
+        if self._builder.look() and not is_embedded(self._engine):
+            folder = self._settings.data_dir
+            self._write(lambda connection: share_profiles(connection, folder, now=time.time()))
 
     def work_once(self, job_id: str | None = None) -> bool:
         """Take the next job, or a certain one, to its end if it may run; say whether there was one."""

@@ -134,7 +134,7 @@ class Building:
 
     build: Callable[[Scenario], Iterable[Phase | Assembly]] = build_quickly
     digest: Callable[[Scenario], str] = digest_of
-    look: Callable[[], None] = lambda: None
+    look: Callable[[], bool] = lambda: False
 
 
 def take_away(house: "House") -> None:
