@@ -246,6 +246,8 @@ def test_the_description_of_the_interface_names_every_route_and_the_shape_of_err
         "/webhooks",
         "/webhooks/{webhook_id}",
         "/webhooks/{webhook_id}/deliveries",
+        "/webhooks/{webhook_id}/enable",
+        "/webhooks/{webhook_id}/rotate",
         "/webhooks/{webhook_id}/deliveries/{delivery_id}/replay",
         "/supernets",
         "/supernets/rescan",
