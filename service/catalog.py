@@ -1,7 +1,9 @@
 """The catalogue: what can be asked for, and what the HTTP process knows of it without torch."""
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ from supernet.errors import CheckpointDamaged
 from supernet.gates import full_gates
 
 RETRY_S = 2
+# The file of a profile that is whole is looked at so often: every request asks for one.
+LOOK_S = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +52,7 @@ class Catalog:
         self._data_dir = data_dir
         self._lock = threading.Lock()
         self._estimators: dict[str, Estimator] = {}
-        self._profiles: dict[Path, _Known] = {}
+        self._profiles: dict[tuple[str, str], tuple[_Known, float]] = {}
         self._toolchain = toolchain()
         self._fronts = Fronts()
 
@@ -183,13 +187,16 @@ class Catalog:
 
     def _look(self, device: Device, card: Card) -> "_Known":
         """Return what the profile's file held last, after reading it when it has changed."""
-        path = profile_path(self._data_dir, device.name, card.digest)
+        key = (device.name, card.digest)
         with self._lock:
-            known = self._profiles.get(path, _Known(None, None, None))
+            known, looked_at = self._profiles.get(key, (_Known(None, None, None), -math.inf))
+            if known.sound and time.monotonic() - looked_at < LOOK_S:
+                return known
+            path = profile_path(self._data_dir, *key)
             stamp = _stamp(path)
             if stamp != known.stamp:
                 known = _read(path, stamp, card, known.profile)
-                self._profiles[path] = known
+            self._profiles[key] = (known, time.monotonic())
         return known
 
     def digest(self, scenario: Scenario, card: Card) -> str | None:
@@ -272,6 +279,11 @@ class _Known:
     stamp: tuple[int, ...] | None
     profile: Profile | None
     fault: str | None
+
+    @property
+    def sound(self) -> bool:
+        """Whether there is a whole file."""
+        return self.stamp is not None and self.fault is None
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import logging
 import math
 import time
@@ -17,6 +18,7 @@ from assembler.scenario import MAX_LABELS, Scenario, parse_scenario
 from service.audit import Action
 from service.auth import Caller, Reader, Writer
 from service.backlog import Backlog
+from service.catalog import Catalog
 from service.db import now_in
 from service.errors import Refused
 from service.house import House
@@ -129,20 +131,31 @@ async def submit_model(request: Request, caller: Writer) -> Response:
     house: House = request.app.state.house
     wait_s, key = preferred_wait_s(request), idempotency_key(request)
     raw = await read_body(request, house.settings.body_limit_bytes)
-    scenario = await run_in_threadpool(parse_scenario, raw)
-    repeat = (
-        None if key is None else Repeat.of(f"{caller.tenant} POST /models", key, scenario.model_dump_json())
-    )
-    found = await _submit(house, scenario, repeat, caller, waits=wait_s is not None)
+    repeat: Repeat | None = None
+    known: Answered | None = None
+    if key is None:
+        scenario, digest = await run_in_threadpool(_understand, raw, house.catalog)
+    else:
+        scenario = await run_in_threadpool(parse_scenario, raw)
+        repeat = Repeat.of(f"{caller.tenant} POST /models", key, scenario.model_dump_json())
+        # What was accepted once stays so, whatever has become of its supernet.
+        known = await house.database.read(find_repeat, repeat, now=time.time())
+        digest = None if known else await run_in_threadpool(_digest, scenario, house.catalog)
+    found = known or await _submit(house, scenario, digest, repeat, caller, waits=wait_s is not None)
     headers = {"Location": f"/jobs/{found.made}"}
     if found.repeated:
         headers["Idempotency-Replayed"] = "true"
     if found.content is None:
         # The process that accepted it ended before it answered.
         body = await house.database.read(_read_job, caller.tenant, found.made, house.backlog)
+    elif wait_s is None and not found.repeated:
+        # As it stands: to read and to write it once more takes longer than to insert it.
+        queue = json.loads(found.content)["queue"]
+        headers |= _retry_after(queue["eta_s"] if queue else 0.0)
+        return Response(found.content, 202, headers, media_type="application/json")
     else:
         body = JobView.model_validate_json(found.content)
-        if wait_s is None or found.repeated:
+        if found.repeated:
             return _job_response(body, found.status, headers)
     if wait_s is not None:
         body = await _wait(house, caller, body, wait_s)
@@ -257,16 +270,26 @@ async def _wait(house: House, caller: Caller, body: JobView, wait_s: float) -> J
         return body
 
 
+def _understand(raw: bytes, catalog: Catalog) -> tuple[Scenario, str | None]:
+    """Return the scenario that a body holds, and its digest."""
+    scenario = parse_scenario(raw)
+    return scenario, _digest(scenario, catalog)
+
+
+def _digest(scenario: Scenario, catalog: Catalog) -> str | None:
+    return catalog.digest(scenario, catalog.card(scenario))
+
+
 async def _submit(
-    house: House, scenario: Scenario, repeat: Repeat | None, caller: Caller, *, waits: bool
+    house: House,
+    scenario: Scenario,
+    digest: str | None,
+    repeat: Repeat | None,
+    caller: Caller,
+    *,
+    waits: bool,
 ) -> Answered:
     """Make a job, or find the one that an equal request has made; what is answered is in it."""
-    if repeat is not None:
-        # What was accepted once stays so, whatever has become of its supernet.
-        known = await house.database.read(find_repeat, repeat, now=time.time())
-        if known is not None:
-            return known
-    digest = await run_in_threadpool(lambda: house.catalog.digest(scenario, house.catalog.card(scenario)))
     made = await house.database.write(_add, scenario, digest, repeat, caller, house, waits=waits)
     if not made.repeated:
         house.backlog.add(caller.tenant, [made.made])
@@ -332,9 +355,12 @@ def _remove(connection: Connection, caller: Caller, model_id: str) -> None:
 
 def _job_response(body: JobView, status: int, headers: dict[str, str]) -> Response:
     if not body.done:
-        eta_s = body.queue.eta_s if body.queue else 0.0
-        headers = {**headers, "Retry-After": str(max(RETRY_AFTER_S, min(60, math.ceil(eta_s))))}
+        headers = headers | _retry_after(body.queue.eta_s if body.queue else 0.0)
     return json_response(body, status, headers)
+
+
+def _retry_after(eta_s: float) -> dict[str, str]:
+    return {"Retry-After": str(max(RETRY_AFTER_S, min(60, math.ceil(eta_s))))}
 
 
 def _demand_job(connection: Connection, tenant: str, job_id: str) -> Job:

@@ -1,10 +1,11 @@
+import time
 from pathlib import Path
 
 import pytest
 
 from assembler.device import LOCAL, profile_path, save_profile, this_machine
 from assembler.errors import ProfileDamaged, ScenarioInvalid
-from service.catalog import Catalog
+from service.catalog import LOOK_S, Catalog
 from service.errors import Refused
 from service.zoo import Member, find_members
 from supernet.errors import CheckpointDamaged
@@ -30,6 +31,7 @@ def test_a_profile_is_known_as_soon_as_the_worker_has_written_it(
         profile = make_profile(member.card, scale)
         save_profile(profile, tmp_path / "data")
         assert catalog.profile(LOCAL, member.card) == profile
+        time.sleep(LOOK_S)
 
 
 def test_the_dense_net_has_figures_once_the_device_is_measured(
@@ -91,6 +93,7 @@ def test_a_profile_of_another_machine_counts_as_none(
     assert not catalog.any_usable()
     with pytest.raises(Refused, match="still being measured"):
         catalog.estimate(scenario())
+    time.sleep(LOOK_S)
     save_profile(profile, tmp_path / "data")
     assert catalog.profile(LOCAL, member.card) == profile
     assert catalog.faults() == []
@@ -111,6 +114,7 @@ def test_the_last_whole_profile_goes_on_being_used_and_the_fault_is_told(
     path = save_profile(profile, tmp_path / "data")
     assert catalog.profile(LOCAL, member.card) == profile
     harm(path, how)
+    time.sleep(LOOK_S)
     assert catalog.profile(LOCAL, member.card) == profile
     (fault,) = catalog.faults()
     assert how in str(fault)

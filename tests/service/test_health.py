@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from assembler.device import save_profile
 from service.app import create_app
+from service.catalog import LOOK_S
 from service.db import writing
 from service.house import House
 from service.jobs import add_job
@@ -64,10 +65,12 @@ def test_a_device_that_is_not_measured_or_lost_its_profile_is_named(app: FastAPI
     (path,) = (house.settings.data_dir / "profiles").iterdir()
     content = path.read_bytes()
     path.unlink()
+    time.sleep(LOOK_S)
     assert "local is not measured yet" in ask(app, "GET", "/readyz").json()["detail"]
     path.write_bytes(content)
     assert ask(app, "GET", "/readyz").status_code == 200
     path.write_bytes(b"torn")
+    time.sleep(LOOK_S)
     response = ask(app, "GET", "/readyz")
     assert (response.status_code, response.json()["code"]) == (503, "not-ready")
     assert "local has a damaged profile" in response.json()["detail"]
