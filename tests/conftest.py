@@ -11,6 +11,10 @@ from hypothesis import settings
 
 from tests.commands import train_stripes
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several processes run the tests: each, and what it starts, computes on one thread, lest they wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 settings.register_profile("no-deadline", deadline=None)
