@@ -21,7 +21,7 @@ from service.house import House
 from service.http import demand_json, idempotency_key, media_type, read_body
 from service.idempotency import Repeat, find_repeat, note_answer, note_repeat
 from service.ids import new_id
-from service.jobs import State, add_jobs
+from service.jobs import Job, add_jobs
 from service.queue import demand_quota
 from service.routes import EXAMPLE, IDEMPOTENCY_KEY
 from service.schemas import BatchJobView, BatchView
@@ -123,21 +123,21 @@ def _add(
     if repeat is not None:
         note_repeat(connection, repeat, batch, now=now)
         note_answer(connection, repeat, 202, content)
-    return content, [job for job, _ in jobs]
+    return content, [job.id for job in jobs]
 
 
-def _view(batch: str, jobs: Sequence[tuple[str, str]], wanted: Sequence[Wanted]) -> BatchView:
+def _view(batch: str, jobs: Sequence[Job], wanted: Sequence[Wanted]) -> BatchView:
     return BatchView(
         batch_id=batch,
         jobs=[
             BatchJobView(
-                id=job,
-                model_id=model,
-                state=State.QUEUED,
-                scenario_digest=one.digest,
-                links={"self": f"/jobs/{job}", "model": f"/models/{model}"},
+                id=job.id,
+                model_id=job.model_id,
+                state=job.state,
+                scenario_digest=job.scenario_digest,
+                links={"self": f"/jobs/{job.id}", "model": f"/models/{job.model_id}"},
             )
-            for (job, model), one in zip(jobs, wanted, strict=True)
+            for job in jobs
         ],
         unique_builds=len({one.build for one in wanted}),
         links={"jobs": f"/jobs?batch={batch}"},

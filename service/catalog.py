@@ -239,6 +239,8 @@ class Catalog:
 
     def estimator(self, card: Card) -> Estimator:
         """Return what predicts the models of a supernet."""
+        if (found := self._estimators.get(card.digest)) is not None:
+            return found
         with self._lock:
             if card.digest not in self._estimators:
                 (member,) = [one for one in self.members if one.card.digest == card.digest]

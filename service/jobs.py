@@ -107,6 +107,8 @@ class Filter:
 
 
 EVERY = Filter()
+# What is not set when a job is inserted.
+_NOTHING: dict[str, Any] = dict.fromkeys(jobs.c.keys())
 # Made once: to compose a statement takes longer than to run it.
 _OF_TENANT = select(jobs).where(jobs.c.id == bindparam("wanted"), jobs.c.tenant == bindparam("owner"))
 
@@ -134,8 +136,8 @@ def add_job(
     """
     wanted = [(scenario, digest)]
     owner: dict[str, Any] = {"request_id": request_id, "tenant": tenant, "traceparent": traceparent}
-    (row,) = _add(connection, wanted, batch_id=None, now=now, **owner)
-    return _job({**dict.fromkeys(jobs.c.keys()), **row})
+    (job,) = add_jobs(connection, wanted, batch_id=None, now=now, **owner)
+    return job
 
 
 def add_jobs(
@@ -147,32 +149,17 @@ def add_jobs(
     now: float,
     tenant: str,
     traceparent: str | None = None,
-) -> list[tuple[str, str]]:
-    """Insert queued jobs; return the id of each and of its model.
+) -> list[Job]:
+    """Insert queued jobs and return them.
 
     Arguments are those of ``add_job``, scenarios with their digests.
     """
-    owner: dict[str, Any] = {"request_id": request_id, "tenant": tenant, "traceparent": traceparent}
-    rows = _add(connection, wanted, batch_id=batch_id, now=now, **owner)
-    return [(row["id"], row["model_id"]) for row in rows]
-
-
-def _add(
-    connection: Connection,
-    wanted: Sequence[tuple[Scenario, str | None]],
-    *,
-    batch_id: str | None,
-    request_id: str,
-    now: float,
-    tenant: str,
-    traceparent: str | None,
-) -> list[dict[str, Any]]:
     owner = {"batch_id": batch_id, "tenant": tenant, "traceparent": traceparent}
     rows = [_queued(scenario, digest, request_id, now) | owner for scenario, digest in wanted]
     connection.execute(insert(jobs), rows)
     event = {"at": now, "kind": "state", "data": {"state": State.QUEUED}}
     connection.execute(insert(job_events), [{"job_id": row["id"], **event} for row in rows])
-    return rows
+    return [_job(_NOTHING | row) for row in rows]
 
 
 def _queued(scenario: Scenario, digest: str | None, request_id: str, now: float) -> dict[str, Any]:
