@@ -1,7 +1,9 @@
 """What one machine measured is known to the others."""
 
 import json
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,14 @@ from sqlalchemy import Engine
 from assembler.device import LOCAL, Profile, load_profile, profile_path, save_profile
 from service.catalog import Catalog
 from service.db import reading, writing
+from service.house import House
 from service.profiles import add_profile, keep_profiles, newest_profiles, share_profiles
+from service.worker import Worker
 from service.zoo import find_members
 from supernet.card import Card
 from tests.servers import ON_BOTH_DATABASES
-from tests.service.making import make_card, make_profile, write_member
+from tests.service.making import Building, make_card, make_profile, write_member
+from tests.service.process import wait_until
 from tests.shapes import SMALL
 
 pytestmark = ON_BOTH_DATABASES
@@ -107,3 +112,31 @@ def test_an_http_process_elsewhere_uses_what_another_kind_of_machine_measured(
     elsewhere = Catalog(tmp_path / "data", members, alone=False)
     assert elsewhere.profile(LOCAL, card) is not None
     assert elsewhere.faults() == []
+
+
+def test_what_is_measured_while_a_worker_runs_is_told_to_other_machines(
+    house: House, worker_with: Callable[..., Worker]
+) -> None:
+    profile = make_profile(make_card())
+
+    def look() -> bool:
+        save_profile(profile, house.settings.data_dir)
+        return True
+
+    worker = worker_with(Building(look=look))
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+
+    def told() -> list[str]:
+        return [one.digest for one in newest(house.engine)]
+
+    try:
+        if house.settings.database_url is None:
+            # There is one machine.
+            time.sleep(0.3)
+            assert told() == []
+        else:
+            wait_until(lambda: told() == [profile.digest])
+    finally:
+        worker.stop()
+        thread.join()

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import update
 
 from assembler.artifact import Assembly, Diagnosis, Predicted
-from assembler.device import save_profile
 from assembler.errors import (
     CompileFailed,
     FieldProblem,
@@ -24,7 +23,6 @@ from service.db import reading, writing
 from service.house import House
 from service.jobs import Job, State, add_job, cancel, get_job, list_events
 from service.models import Outcome, get_artifact, get_model, list_artifacts
-from service.profiles import newest_profiles
 from service.pulse import Pulse
 from service.queue import sweep
 from service.removal import delete_model
@@ -37,11 +35,8 @@ from tests.service.making import (
     build_both,
     digest_of,
     make_assembly,
-    make_card,
-    make_profile,
     scenario,
 )
-from tests.service.process import wait_until
 
 pytestmark = ON_BOTH_DATABASES
 
@@ -495,32 +490,3 @@ def test_twins_of_a_model_that_was_deleted_at_once_are_built_by_themselves(house
     assert read(house, second).state is State.QUEUED
     assert worker.work_once()
     assert (read(house, second).state, read(house, second).reused_from) == (State.SUCCEEDED, None)
-
-
-def test_what_is_measured_while_a_worker_runs_is_told_to_other_machines(
-    house: House, worker_with: Callable[..., Worker]
-) -> None:
-    profile = make_profile(make_card())
-
-    def look() -> bool:
-        save_profile(profile, house.settings.data_dir)
-        return True
-
-    worker = worker_with(Building(look=look))
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-
-    def told() -> list[str]:
-        with reading(house.engine) as connection:
-            return [one.digest for one in newest_profiles(connection)]
-
-    try:
-        if house.settings.database_url is None:
-            # There is one machine.
-            time.sleep(0.3)
-            assert told() == []
-        else:
-            wait_until(lambda: told() == [profile.digest])
-    finally:
-        worker.stop()
-        thread.join()
