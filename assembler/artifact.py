@@ -34,11 +34,14 @@ class Predicted(Frozen):
 
 
 class Measured(Frozen):
-    """What was measured of the model file itself; ``samples`` validation images gave the accuracy."""
+    """What was measured of the model file itself; ``samples`` validation images gave the accuracy.
 
-    latency_ms: float
+    Latency and memory are None where the device is elsewhere.
+    """
+
+    latency_ms: float | None
     latency_percentile: int
-    memory_mb: float
+    memory_mb: float | None
     size_mb: float
     accuracy: float
     samples: int

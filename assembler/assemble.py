@@ -34,7 +34,12 @@ UNVERIFIED_IMAGES = 500
 
 
 def assemble(
-    scenario: Scenario, checkpoint: Checkpoint, estimator: Estimator, profile: Profile
+    scenario: Scenario,
+    checkpoint: Checkpoint,
+    estimator: Estimator,
+    profile: Profile,
+    *,
+    is_here: bool = True,
 ) -> Iterator[Phase | PhaseProgress | Assembly]:
     """Yield every Phase as it begins, how far a long one has come, then the Assembly.
 
@@ -43,13 +48,15 @@ def assemble(
     file is measured in any case; one that turns out slower or larger in memory than allowed is cut again under tighter
     limits. Both happen up to three times. Where the scenario wants no verification, the first proposal is cut out as
     it is foretold. Where it wants it refined, the finished model is trained further and delivered so only if that is
-    better.
+    better. For a device that is elsewhere nothing is timed: shapes are chosen with the margins of its profile, which
+    judges them too, and accuracy and size alone are those of the file.
 
     Args:
         scenario: resolved: its classes are in the checkpoint's vocabulary.
         checkpoint: where the model is cut out.
         estimator: of the same checkpoint.
         profile: of the scenario's device, for the same checkpoint.
+        is_here: whether that device is the machine this runs on.
 
     Raises:
         Infeasible: no model meets the limits, and the scenario does not ask for the nearest.
@@ -66,6 +73,9 @@ def assemble(
     caps = _reachable(scenario, card, profile)
     if not scenario.verify:
         yield from _unverified(scenario, checkpoint, estimator, profile, None if diagnosis is None else caps)
+        return
+    if not is_here:
+        yield from _elsewhere(scenario, checkpoint, estimator, profile, None if diagnosis is None else caps)
         return
     caps = hopeful(caps, profile)
     proposals = affordable(propose(scenario, estimator, profile, caps), card.architecture)
@@ -99,7 +109,7 @@ def assemble(
         assembly, gates = kept
     if scenario.refine is not None and (nearest or _lacks_at_most_accuracy(assembly)):
         yield Phase("refining")
-        assembly = yield from _refined(scenario, checkpoint, profile, images, assembly, gates)
+        assembly = yield from _refined(scenario, checkpoint, profile, images, assembly, gates, is_here=True)
     if not assembly.limits_met and not nearest:
         raise Infeasible(_missed(scenario, estimator, profile, assembly, measured))
     yield assembly
@@ -130,7 +140,7 @@ def _unverified(
     card = checkpoint.card
     proposal = propose(scenario, estimator, profile, caps)[0]
     predicted = proposal.predicted
-    checks = _checks(scenario.limits, predicted)
+    checks = _checks(scenario.limits, predicted, None)
     nearest = scenario.on_infeasible is OnInfeasible.NEAREST
     if not nearest and predicted.accuracy < (scenario.limits.accuracy_min or 0.0):
         raise Infeasible(too_inaccurate(scenario, estimator, profile, predicted))
@@ -143,6 +153,37 @@ def _unverified(
     artifact = address(content, format=scenario.format, precision=scenario.precision)
     manifest = manifest_of(scenario, card, profile, proposal.gates, artifact, (predicted, None, checks))
     yield Assembly(content, artifact, manifest, predicted, None, checks)
+
+
+def _elsewhere(
+    scenario: Scenario, checkpoint: Checkpoint, estimator: Estimator, profile: Profile, caps: Caps | None
+) -> Iterator[Phase | PhaseProgress | Assembly]:
+    """Make a model for a device that is elsewhere; arguments are those of ``_unverified``.
+
+    Raises:
+        Infeasible, CompileFailed, VerificationFailed: as ``assemble`` says.
+    """
+    card, nearest = checkpoint.card, scenario.on_infeasible is OnInfeasible.NEAREST
+    proposals = affordable(propose(scenario, estimator, profile, caps), card.architecture)
+    images, floor = images_for(scenario, checkpoint), scenario.limits.accuracy_min or 0.0
+    yield Phase("calibrating")
+    found = _best(proposals, checkpoint.supernet, images, floor, None, refit=estimator.pieces.refit)
+    assert found is not None
+    best, proposal = found
+    yield Phase("compiling")
+    content = _compiled(best.subnet, scenario, card)
+    yield Phase("verifying")
+    accuracy = verify(content, best, checkpoint.supernet, images.validation)
+    measured = _measured(content, None, accuracy, len(images.validation), scenario.limits)
+    assembly = _assembly(scenario, card, profile, best.gates, proposal.predicted, content, measured)
+    if scenario.refine is not None and (nearest or _lacks_at_most_accuracy(assembly)):
+        yield Phase("refining")
+        assembly = yield from _refined(
+            scenario, checkpoint, profile, images, assembly, best.gates, is_here=False
+        )
+    if not assembly.limits_met and not nearest:
+        raise Infeasible(_missed(scenario, estimator, profile, assembly, measured))
+    yield assembly
 
 
 def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:
@@ -243,12 +284,12 @@ def _compiled(subnet: Subnet, scenario: Scenario, card: Card) -> bytes:
 
 
 def _measured(
-    content: bytes, measurement: ModelMeasurement, accuracy: float, samples: int, limits: Limits
+    content: bytes, measurement: ModelMeasurement | None, accuracy: float, samples: int, limits: Limits
 ) -> Measured:
     return Measured(
-        latency_ms=measurement.latency_ms,
+        latency_ms=None if measurement is None else measurement.latency_ms,
         latency_percentile=limits.latency_percentile,
-        memory_mb=measurement.memory_mb,
+        memory_mb=None if measurement is None else measurement.memory_mb,
         size_mb=len(content) / MEGABYTE,
         accuracy=accuracy,
         samples=samples,
@@ -265,7 +306,7 @@ def _assembly(
     measured: Measured,
 ) -> Assembly:
     artifact = address(content, format=scenario.format, precision=scenario.precision)
-    checks = _checks(scenario.limits, measured)
+    checks = _checks(scenario.limits, predicted, measured)
     manifest = manifest_of(scenario, card, profile, gates, artifact, (predicted, measured, checks))
     return Assembly(content, artifact, manifest, predicted, measured, checks)
 
@@ -281,6 +322,8 @@ def _refined(
     images: TaskImages,
     plain: Assembly,
     gates: Gates,
+    *,
+    is_here: bool,
 ) -> Generator[PhaseProgress, None, Assembly]:
     """Train a model further; return it where it is better on the validation images and as quick, else the plain one."""
     assert scenario.refine is not None
@@ -302,8 +345,9 @@ def _refined(
     accuracy = verify(content, candidate, student, images.validation)
     kept, before = plain, plain.measured.accuracy
     if accuracy > before:
-        measurement = measure_model(
-            content, image, threads=profile.threads, percentile=scenario.limits.latency_percentile
+        percentile = scenario.limits.latency_percentile
+        measurement = (
+            measure_model(content, image, threads=profile.threads, percentile=percentile) if is_here else None
         )
         measured = _measured(content, measurement, accuracy, len(images.validation), scenario.limits)
         better = _assembly(scenario, card, profile, gates, plain.predicted, content, measured)
@@ -319,14 +363,16 @@ def _refined(
     return replace(kept, manifest={**kept.manifest, "refined": told})
 
 
-def _checks(limits: Limits, figures: Predicted | Measured) -> tuple[LimitCheck, ...]:
-    """Return how a model stands to every limit that is set, as measured or as foretold."""
+def _checks(limits: Limits, predicted: Predicted, measured: Measured | None) -> tuple[LimitCheck, ...]:
+    """Return how a model stands to every limit that is set, as measured or else as foretold."""
     checks = []
     for name, requested in limits.requested.items():
-        value = getattr(figures, name.removesuffix("_min"))
-        accuracy = name == "accuracy_min"
-        foretold = Basis.ESTIMATE if accuracy else Basis.PROFILE
-        basis = Basis.MEASURED if isinstance(figures, Measured) else foretold
+        figure, accuracy = name.removesuffix("_min"), name == "accuracy_min"
+        value = None if measured is None else getattr(measured, figure)
+        basis = Basis.MEASURED
+        if value is None:
+            value = getattr(predicted, figure)
+            basis = Basis.ESTIMATE if accuracy else Basis.PROFILE
         met = value >= requested if accuracy else value <= requested
         checks.append(LimitCheck(limit=name, requested=requested, value=value, basis=basis, met=met))
     return tuple(checks)
@@ -337,8 +383,8 @@ def _missed(
 ) -> Diagnosis:
     """Return the diagnosis of a model that turned out worse than predicted."""
     figures = Predicted(
-        latency_ms=measured.latency_ms,
-        memory_mb=measured.memory_mb,
+        latency_ms=_known(measured.latency_ms, assembly.predicted.latency_ms),
+        memory_mb=_known(measured.memory_mb, assembly.predicted.memory_mb),
         size_mb=measured.size_mb,
         accuracy=measured.accuracy,
     )
@@ -347,3 +393,7 @@ def _missed(
         hope = assembly.predicted.accuracy - measured.accuracy
         return too_inaccurate(scenario, estimator, profile, figures, measured=True, hope=hope)
     return missed_when_measured(figures, missed)
+
+
+def _known(measured: float | None, foretold: float) -> float:
+    return foretold if measured is None else measured

@@ -24,6 +24,7 @@ from supernet.card import Architecture, Card
 
 RUNTIME = "onnxruntime"
 FOLDER = "profiles"
+DEVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # The instruction sets that decide which kernels the runtime picks.
 ISA_FLAGS = re.compile(r"avx\w*|amx\w*|fma|f16c|asimd\w*|sve\w*|i8mm|bf16")
 
@@ -39,7 +40,7 @@ class Frozen(BaseModel):
 class Device(Frozen):
     """One edge target: where models run, by which runtime, on how many threads."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    name: str = Field(pattern=f"^{DEVICE_NAME.pattern}$")
     title: str
     runtime: str = RUNTIME
     threads: int = Field(ge=1)
@@ -161,10 +162,10 @@ class Profile(Frozen):
         )
 
 
-class _Stored(Frozen):
+class StoredProfile(Frozen):
     """A profile file: the profile and the digest that proves it whole."""
 
-    digest: str
+    digest: str = Field(description="of the profile, as `nnfactory measure` wrote it")
     profile: Profile
 
 
@@ -224,7 +225,7 @@ def save_profile(profile: Profile, data_dir: Path) -> Path:
         ProfileUnsaved: it cannot be written.
     """
     path = profile_path(data_dir, profile.device, profile.supernet)
-    content = _Stored(digest=profile.digest, profile=profile).model_dump_json(indent=1).encode() + b"\n"
+    content = StoredProfile(digest=profile.digest, profile=profile).model_dump_json(indent=1).encode() + b"\n"
     _write(path, content)
     return path
 
@@ -256,7 +257,7 @@ def load_profile(path: Path, architecture: Architecture) -> Profile:
             shape of another architecture.
     """
     try:
-        stored = _Stored.model_validate_json(path.read_bytes())
+        stored = StoredProfile.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ProfileDamaged(path, f"it cannot be read ({error.strerror})") from error
     except ValidationError as error:

@@ -62,7 +62,8 @@ def _figure_rows(assembly: Assembly) -> Iterable[tuple[str, ...]]:
     checks = {check.limit.removesuffix("_min"): check for check in assembly.limits_check}
     for name, title in LIMITS.items():
         check = checks.get(name)
-        measured = "-" if assembly.measured is None else f"{getattr(assembly.measured, name):.4g}"
+        figure = None if assembly.measured is None else getattr(assembly.measured, name)
+        measured = "-" if figure is None else f"{figure:.4g}"
         met = "-" if check is None else "yes" if check.met else "**no**"
         yield title, _bound(check), f"{getattr(assembly.predicted, name):.4g}", measured, met
 
@@ -79,6 +80,12 @@ def _said_of_figures(assembly: Assembly, card: Card) -> str:
     if assembly.measured is None:
         return f"Figures are for device {device}; nothing was measured. {foretold}"
     measured = assembly.measured
+    if measured.latency_ms is None:
+        return (
+            f"Latency and memory are foretold by the profile of device {device}, where the model was not run; "
+            f"accuracy is on {measured.samples} validation images of the supernet's data; other images may be harder. "
+            f"{foretold}"
+        )
     return (
         f"Measured on device {device}: latency is the {measured.latency_percentile}th percentile of undisturbed runs, "
         f"accuracy is on {measured.samples} validation images of the supernet's data; other images may be harder. "

@@ -43,12 +43,18 @@ def print_limits(
             else f"{'at least' if name == 'accuracy' else 'at most'} {check['requested']:g}"
         )
         met = "" if check is None else ("yes" if check["met"] else "NO")
-        table.add_row(name, bound, f"{predicted[name]:.4g}", f"{measured[name]:.4g}" if measured else "", met)
+        found = None if measured is None else measured[name]
+        table.add_row(name, bound, f"{predicted[name]:.4g}", "" if found is None else f"{found:.4g}", met)
     console.print(table)
     if measured is None:
         console.print("Not verified: latency, memory and accuracy are foretold.")
         return
     percentile, samples = measured["latency_percentile"], measured["samples"]
+    if measured["latency_ms"] is None:
+        console.print(
+            f"Latency and memory are foretold by the device's profile; accuracy is on {samples} validation images."
+        )
+        return
     console.print(
         f"Latency is the {percentile}th percentile of one image; accuracy is on {samples} validation images."
     )

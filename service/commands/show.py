@@ -83,7 +83,7 @@ def show_models(talk: Talk, models: Sequence["ModelView"]) -> None:
         (
             one.id,
             one.name or "",
-            *(figure(getattr(one.measured or one.predicted, name)) for name in FIGURES),
+            *(figure(best_known(one, name)) for name in FIGURES),
             "yes" if one.limits_met else "NO",
             one.created_at,
         )
@@ -114,6 +114,13 @@ def _show_limits(talk: Talk, result: Mapping[str, Any]) -> None:
     from service.report import print_limits
 
     print_limits(talk.out, result["limits_check"], result["predicted"], result["measured"])
+
+
+def best_known(model: "ModelView", name: str) -> float:
+    """Return a figure as it was measured, else as it is foretold."""
+    measured = None if model.measured is None else getattr(model.measured, name)
+    found: float = getattr(model.predicted, name) if measured is None else measured
+    return found
 
 
 def _files(artifacts: Sequence["ArtifactView"]) -> dict[str, str]:

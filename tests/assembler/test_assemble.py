@@ -249,3 +249,59 @@ def test_a_refined_model_is_delivered_where_it_is_better(kit: Kit) -> None:
     assert measured(assembly).accuracy == max(told["accuracy_before"], told["accuracy_after"])
     assert (assembly.content != plain.content) == told["kept"]
     assert "refined" not in plain.manifest
+
+
+def elsewhere(kit: Kit, asked: Scenario) -> Assembly:
+    """Make a model for a device that is as slow as this machine, but not it."""
+    checkpoint, estimator, profile = kit
+    profile = profile.model_copy(update={"device": "pi"})
+    *_, assembly = assemble(asked, checkpoint, estimator, profile, is_here=False)
+    assert isinstance(assembly, Assembly)
+    return assembly
+
+
+def test_a_model_for_a_device_elsewhere_keeps_to_its_limits_with_the_profiles_margins(kit: Kit) -> None:
+    _, estimator, profile = kit
+    dense = propose(scenario({"size_mb": 1.0}), estimator, profile)[0].predicted
+    limits = {"latency_ms": dense.latency_ms, "memory_mb": dense.memory_mb, "accuracy_min": 0.01}
+    assembly = elsewhere(kit, scenario(limits))
+    assert assembly.limits_met
+    predicted = assembly.predicted
+    assert predicted.latency_ms * (1 + profile.latency.margin) <= limits["latency_ms"]
+    assert predicted.memory_mb * (1 + profile.memory.margin) <= limits["memory_mb"]
+    told = {check.limit: (check.basis.value, check.value) for check in assembly.limits_check}
+    assert told == {
+        "latency_ms": ("profile", predicted.latency_ms),
+        "memory_mb": ("profile", predicted.memory_mb),
+        "accuracy_min": ("measured", measured(assembly).accuracy),
+    }
+    assert measured(assembly).latency_ms is measured(assembly).memory_mb is None
+
+
+def test_limits_out_of_reach_of_a_device_elsewhere_are_told(kit: Kit) -> None:
+    with pytest.raises(Infeasible) as refused:
+        elsewhere(kit, scenario({"latency_ms": 1e-5}))
+    assert refused.value.diagnosis.binding == ("latency_ms",)
+    nearest = elsewhere(kit, scenario({"latency_ms": 1e-5}, on_infeasible="nearest"))
+    (check,) = nearest.limits_check
+    assert (check.met, check.basis.value, check.value) == (False, "profile", nearest.predicted.latency_ms)
+    assert not nearest.limits_met
+
+
+def test_an_accuracy_that_is_missed_elsewhere_is_told_with_what_is_foretold_of_the_rest(kit: Kit) -> None:
+    limits = {"size_mb": 0.03, "accuracy_min": 1.0}
+    assembly = elsewhere(kit, scenario(limits, CLASSES, on_infeasible="nearest"))
+    reached = measured(assembly).accuracy
+    assert reached < 1.0
+    with pytest.raises(Infeasible) as refused:
+        elsewhere(kit, scenario(limits, CLASSES))
+    best = refused.value.diagnosis.best_possible
+    assert best.accuracy == pytest.approx(reached)
+    assert best.latency_ms == assembly.predicted.latency_ms
+
+
+def test_a_model_for_a_device_elsewhere_is_refined_without_being_timed(kit: Kit) -> None:
+    asked = scenario({"latency_ms": 5.0}, refine={"seconds": 0.3}, on_infeasible="nearest")
+    assembly = elsewhere(kit, asked)
+    assert assembly.manifest["refined"]["seconds"] == 0.3
+    assert measured(assembly).latency_ms is None

@@ -39,6 +39,18 @@ def test_what_was_not_measured_is_not_told_as_measured() -> None:
     assert rows(card)["Latency of one image, ms"][2] == "-"
 
 
+def test_what_is_foretold_for_a_device_elsewhere_is_told_as_such() -> None:
+    assembly = assembled()
+    assert assembly.measured is not None
+    scored = assembly.measured.model_copy(update={"latency_ms": None, "memory_mb": None})
+    card = model_card(replace(assembly, measured=scored), CARD)
+    told = rows(card)
+    assert told["Latency of one image, ms"][2] == told["Memory at its peak, MB"][2] == "-"
+    assert told["Accuracy, 0..1"][2] == "0.875"
+    assert "Latency and memory are foretold by the profile of device" in card
+    assert "percentile" not in card
+
+
 def test_a_refined_model_is_told_as_such() -> None:
     plain = assembled()
     for kept in (True, False):

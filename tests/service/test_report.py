@@ -67,6 +67,20 @@ def test_what_was_not_measured_is_not_said_to_be() -> None:
     assert "percentile" not in text
 
 
+def test_what_is_foretold_for_a_device_elsewhere_is_not_said_to_be_measured() -> None:
+    scored = {**MEASURED, "latency_ms": None, "memory_mb": None}
+    text = printed(print_limits, [check("latency_ms", 0.6, met=True)], PREDICTED, scored)
+    assert {name: cells[2] for name, cells in rows(text).items()} == {
+        "latency_ms": "",
+        "memory_mb": "",
+        "size_mb": "0.25",
+        "accuracy": "0.875",
+    }
+    assert "foretold by the device's profile" in text
+    assert "on 64 validation images" in text
+    assert "percentile" not in text
+
+
 @pytest.mark.parametrize("binding", [["latency_ms"], ["latency_ms", "accuracy_min"]])
 def test_a_diagnosis_names_what_binds_and_every_change_that_helps(binding: list[str]) -> None:
     changes = [{"/limits/latency_ms": 0.75}, {"/limits/accuracy_min": 0.5, "/limits/size_mb": 1.5}]

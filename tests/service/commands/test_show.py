@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from typer.testing import Result
 
+from assembler.artifact import Measured, Predicted
 from service.calls.events import Event
-from service.commands.show import figure, tell_event
+from service.commands.show import FIGURES, best_known, figure, tell_event
+from service.schemas import ModelView
 from tests.service.commands.running import OPTIONS, parsed
 
 Run = Callable[..., Result]
@@ -28,6 +30,21 @@ def test_models_are_listed_and_shown(ask: Run) -> None:
 
 def test_a_figure_is_short_and_nothing_where_there_is_none() -> None:
     assert (figure(0.123456), figure(None), figure(0.0)) == ("0.1235", "", "0")
+
+
+def test_a_figure_that_was_not_measured_is_shown_as_foretold() -> None:
+    predicted = Predicted(latency_ms=5.0, memory_mb=2.0, size_mb=0.25, accuracy=0.8)
+    scored = Measured(
+        latency_ms=None, latency_percentile=50, memory_mb=None, size_mb=0.24, accuracy=0.9, samples=64
+    )
+    shown = [
+        [
+            best_known(ModelView.model_construct(measured=measured, predicted=predicted), name)
+            for name in FIGURES
+        ]
+        for measured in (scored, None)
+    ]
+    assert shown == [[5.0, 2.0, 0.24, 0.9], [5.0, 2.0, 0.25, 0.8]]
 
 
 def test_an_event_is_one_line() -> None:
