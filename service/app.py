@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from assembler.device import StoredProfile
 from assembler.errors import AssemblerError
 from assembler.scenario import Scenario, Survey
 from service import (
@@ -28,6 +29,7 @@ from service import (
     health,
     notices,
     offers,
+    registry,
     reporting,
     routes,
     survey,
@@ -64,6 +66,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     reporting.router,
     notices.router,
     offers.router,
+    registry.router,
     admin.router,
     health.router,
 )
@@ -299,7 +302,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         known = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (Scenario, Survey, ProblemView):
+        for model in (Scenario, Survey, StoredProfile, ProblemView):
             described = model.model_json_schema(ref_template="#/components/schemas/{model}")
             known.update(described.pop("$defs", {}))
             known[model.__name__.removesuffix("View")] = described

@@ -16,6 +16,7 @@ from assembler.strict import parse_json
 from service.audit import Action
 from service.auth import Caller, Writer
 from service.db import now_in
+from service.devices import Own, own_devices
 from service.errors import Refused
 from service.house import House
 from service.http import demand_json, idempotency_key, media_type, read_body
@@ -85,7 +86,8 @@ async def _submit(house: House, raw: bytes, lines: bool, key: str | None, caller
         known = await house.database.read(find_repeat, repeat, now=time.time())
         if known is not None:
             return known.content or "", True
-    wanted = await run_in_threadpool(_wanted, house, documents)
+    own = await own_devices(house.database, caller.tenant, _devices(documents))
+    wanted = await run_in_threadpool(_wanted, house, documents, own)
     content, made = await house.database.write(_add, wanted, repeat, caller, house)
     house.backlog.add(caller.tenant, made)
     house.metrics.submitted.labels("/models/batch").inc(len(made))
@@ -178,7 +180,13 @@ def _counted(found: list[Any]) -> list[Any]:
     return found
 
 
-def _wanted(house: House, documents: Sequence[Any]) -> list[Wanted]:
+def _devices(documents: Sequence[Any]) -> set[str]:
+    """Return the names of all devices that documents ask for."""
+    named = (document.get("device") for document in documents if isinstance(document, dict))
+    return {name for name in named if isinstance(name, str)}
+
+
+def _wanted(house: House, documents: Sequence[Any], own: Own) -> list[Wanted]:
     """Return the scenarios of a batch; equal documents are looked at once.
 
     Raises:
@@ -190,7 +198,7 @@ def _wanted(house: House, documents: Sequence[Any]) -> list[Wanted]:
     for place, document in enumerate(documents):
         text = json.dumps(document)
         if text not in known:
-            known[text] = _looked_at(house, document)
+            known[text] = _looked_at(house, document, own)
         one = known[text]
         if isinstance(one, Wanted):
             found.append(one)
@@ -205,10 +213,10 @@ def _wanted(house: House, documents: Sequence[Any]) -> list[Wanted]:
     return found
 
 
-def _looked_at(house: House, document: Any) -> Wanted | ScenarioInvalid:
+def _looked_at(house: House, document: Any, own: Own) -> Wanted | ScenarioInvalid:
     try:
         scenario = scenario_of(document)
-        return Wanted(scenario, house.catalog.digest(scenario, house.catalog.card(scenario)))
+        return Wanted(scenario, house.catalog.digest(scenario, house.catalog.card(scenario, own), own))
     except ScenarioInvalid as error:
         return error
 

@@ -18,6 +18,7 @@ from assembler.phase import Phase, PhaseProgress
 from assembler.refit import refit_head
 from assembler.scenario import Scenario
 from service.catalog import Catalog
+from service.devices import NONE, Own
 from service.errors import Refused, SettingInvalid
 from service.logs import say
 from service.settings import Settings
@@ -91,34 +92,41 @@ class LocalBuilder:
         features = draw.random((8, 4), dtype=np.float32)
         refit_head(features, np.arange(8) % 2, np.zeros((2, 4), np.float32), np.zeros(2, np.float32))
 
-    def digest(self, scenario: Scenario) -> str:
+    def digest(self, scenario: Scenario, own: Own = NONE) -> str:
         """Return the digest of a scenario.
+
+        Args:
+            scenario: what is asked for.
+            own: devices of who asks.
 
         Raises:
             ScenarioInvalid: the supernet or device it asks for is not here.
             Refused: its device was not measured.
         """
         try:
-            card = self._catalog.card(scenario)
+            card = self._catalog.card(scenario, own)
         except ScenarioInvalid:
             # It was taken as valid: perhaps its supernet has only just come.
             self.look()
-            card = self._catalog.card(scenario)
-        digest = self._catalog.digest(scenario, card)
+            card = self._catalog.card(scenario, own)
+        digest = self._catalog.digest(scenario, card, own)
         if digest is None:
             raise Refused("internal", NOT_MEASURED)
         return digest
 
-    def build(self, scenario: Scenario) -> Iterator[Phase | PhaseProgress | Assembly]:
+    def build(self, scenario: Scenario, own: Own = NONE) -> Iterator[Phase | PhaseProgress | Assembly]:
         """Yield the phases as they begin and how far long ones have come, then the Assembly."""
-        card = self._catalog.card(scenario)
-        profile = self._catalog.profile(self._catalog.device(scenario.device), card)
+        card = self._catalog.card(scenario, own)
+        device = self._catalog.device(scenario.device, own)
+        profile = self._catalog.profile_for(scenario, card, own)
         if profile is None:
             raise Refused("internal", NOT_MEASURED)
         checkpoint = self._checkpoints.get(card.digest)
         if checkpoint is None:
             raise Refused("internal", "the supernet cannot be loaded; the worker's log says why")
-        return _bundled(assemble(scenario, checkpoint, self._catalog.estimator(card), profile), card)
+        estimator = self._catalog.estimator(card)
+        steps = assemble(scenario, checkpoint, estimator, profile, is_here=device.measured_here)
+        return _bundled(steps, card)
 
 
 def load_builder(settings: Settings, *, strict: bool = True) -> LocalBuilder:

@@ -16,7 +16,8 @@ from assembler.estimate import estimate
 from assembler.manifest import toolchain
 from assembler.pareto import Front, front
 from assembler.propose import Estimator
-from assembler.scenario import Scenario, Survey, did_you_mean, resolve, scenario_digest
+from assembler.scenario import MEDIAN, Scenario, Survey, did_you_mean, resolve, scenario_digest
+from service.devices import NONE, Own
 from service.errors import Refused
 from service.fronts import Fronts
 from service.shelf import Shelf
@@ -104,14 +105,24 @@ class Catalog:
             *(LeftOut(name, None, fault) for name, fault in sorted(faults.items())),
         )
 
-    def card(self, scenario: Scenario) -> Card:
+    def card(self, scenario: Scenario, own: Own = NONE) -> Card:
         """Return the Card a scenario is cut out of.
+
+        Args:
+            scenario: what is asked for.
+            own: devices of who asks.
 
         Raises:
             ScenarioInvalid: as ``resolve`` says, and ``unknown-device``. Where a supernet that is left out would
                 do, the detail says what it lacks.
         """
-        self.device(scenario.device, pointer="/device")
+        device = self.device(scenario.device, own, pointer="/device")
+        if not device.measured_here and scenario.limits.latency_percentile != MEDIAN:
+            detail = "only the median is foretold, and nothing is timed for a device that is elsewhere"
+            where = "/limits/latency_percentile"
+            raise ScenarioInvalid(
+                "scenario-invalid", f"{where}: {detail}", (FieldProblem(where, "scenario-invalid", detail),)
+            )
         try:
             return resolve(scenario, [member.card for member in self.members])
         except ScenarioInvalid as error:
@@ -133,8 +144,8 @@ class Catalog:
         )
         return ScenarioInvalid(code, lacks, (FieldProblem(where, code, lacks),))
 
-    def device(self, name: str, *, pointer: str = "") -> Device:
-        """Return a device.
+    def device(self, name: str, own: Own = NONE, *, pointer: str = "") -> Device:
+        """Return a device, built in or of who asks.
 
         Raises:
             ScenarioInvalid: there is none of this name.
@@ -142,7 +153,10 @@ class Catalog:
         for device in DEVICES:
             if device.name == name:
                 return device
-        detail = f"there is no device of this name{did_you_mean(name, [device.name for device in DEVICES])}"
+        if (made := own.find(name)) is not None:
+            return made.device
+        known = [*(device.name for device in DEVICES), *own.names]
+        detail = f"there is no device of this name{did_you_mean(name, known)}"
         raise ScenarioInvalid("unknown-device", detail, (FieldProblem(pointer, "unknown-device", detail),))
 
     def profile(self, device: Device, card: Card) -> Profile | None:
@@ -159,8 +173,8 @@ class Catalog:
         if profile is None and known.fault:
             detail = "the profile of this device cannot be used; the service must measure it again"
             raise Refused("not-ready", detail, headers={"Retry-After": str(RETRY_S)})
-        if profile is None or not device.measured_here:
-            return profile
+        if profile is None:
+            return None
         machine = None if self._alone else profile.machine
         return profile if is_current(profile, card, device, machine) else None
 
@@ -199,39 +213,62 @@ class Catalog:
             self._profiles[key] = (known, time.monotonic())
         return known
 
-    def digest(self, scenario: Scenario, card: Card) -> str | None:
-        """Return a scenario's digest, or None while its device is being measured."""
-        profile = self.profile(self.device(scenario.device), card)
+    def digest(self, scenario: Scenario, card: Card, own: Own = NONE) -> str | None:
+        """Return a scenario's digest, or None while its device is being measured.
+
+        Raises:
+            ScenarioInvalid: as ``profile_for`` says.
+        """
+        profile = self.profile_for(scenario, card, own)
         if profile is None:
             return None
         return scenario_digest(scenario, card.digest, profile.digest, self._toolchain)
 
-    def estimate(self, scenario: Scenario) -> Estimate:
+    def profile_for(self, scenario: Scenario, card: Card, own: Own = NONE) -> Profile | None:
+        """Return what the supernet costs on a scenario's device, or None while that is being measured.
+
+        Raises:
+            ScenarioInvalid: ``device-not-measured``, its owner has uploaded nothing for the supernet.
+            Refused: as ``profile`` says.
+        """
+        made = own.find(scenario.device)
+        if made is None:
+            return self.profile(self.device(scenario.device), card)
+        profile = made.profiles.get(card.digest)
+        if profile is None:
+            code, detail = (
+                "device-not-measured",
+                f"no profile of it was uploaded for the supernet {card.name}",
+            )
+            raise ScenarioInvalid(code, f"/device: {detail}", (FieldProblem("/device", code, detail),))
+        return profile
+
+    def estimate(self, scenario: Scenario, own: Own = NONE) -> Estimate:
         """Return the predicted figures of a scenario, or why it cannot be met.
 
         Raises:
-            ScenarioInvalid: as ``card`` says.
+            ScenarioInvalid: as ``card`` and ``profile_for`` say.
             Refused: ``not-ready`` while the device is being measured.
         """
-        card, profile = self._measured(scenario)
+        card, profile = self._measured(scenario, own)
         return estimate(scenario, card, self.estimator(card), profile)
 
-    def front(self, survey: Survey) -> Front:
+    def front(self, survey: Survey, own: Own = NONE) -> Front:
         """Return what can be had within a survey's bounds; the same front is made once for a while.
 
         Raises:
             ScenarioInvalid, Refused: as ``estimate`` says.
         """
-        card, profile = self._measured(survey)
+        card, profile = self._measured(survey, own)
         bounds = survey.limits
         key = (card.digest, profile.digest, survey.device, survey.task, bounds.memory_mb, bounds.size_mb)
         whole = self._fronts.get(key, lambda: front(survey, card, self.estimator(card), profile))
         return whole.within(bounds)
 
-    def _measured(self, scenario: Scenario) -> tuple[Card, Profile]:
+    def _measured(self, scenario: Scenario, own: Own) -> tuple[Card, Profile]:
         """Return the Card of a scenario and the profile of its device."""
-        card = self.card(scenario)
-        profile = self.profile(self.device(scenario.device), card)
+        card = self.card(scenario, own)
+        profile = self.profile_for(scenario, card, own)
         if profile is None:
             detail = "the device is still being measured; try again in a moment"
             raise Refused("not-ready", detail, headers={"Retry-After": str(RETRY_S)})
@@ -247,9 +284,10 @@ class Catalog:
                 self._estimators[card.digest] = _load_estimator(member)
             return self._estimators[card.digest]
 
-    def dense(self, card: Card, device: Device) -> dict[str, float | None]:
+    def dense(self, card: Card, device: Device, own: Own = NONE) -> dict[str, float | None]:
         """Return the figures of a supernet's dense net on a device, unknown ones None."""
-        profile = self.profile(device, card)
+        made = own.find(device.name)
+        profile = self.profile(device, card) if made is None else made.profiles.get(card.digest)
         accuracy = card.figures.dense_accuracy
         if profile is None:
             return {"latency_ms": None, "memory_mb": None, "size_mb": None, "accuracy": accuracy}

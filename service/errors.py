@@ -54,6 +54,11 @@ CODES: Mapping[str, Code] = {
         409, "Webhook disabled", "Its receiver said that it is gone; it can be enabled again."
     ),
     "too-many-webhooks": Code(409, "Too many webhooks", "The tenant has as many as it may have."),
+    "name-taken": Code(409, "Name taken", "There is one of this name already."),
+    "too-many-devices": Code(409, "Too many devices", "The tenant has as many as it may have."),
+    "too-many-profiles": Code(
+        409, "Too many profiles", "The device has as many versions as it may have; make another device."
+    ),
     "model-not-finished": Code(409, "Model not finished", "Its job has not ended; cancel that first."),
     "artifact-expired": Code(410, "Artifact expired", "It was deleted, or kept for as long as it should be."),
     "precondition-failed": Code(412, "Precondition failed", "The header If-Match names other content."),
@@ -68,9 +73,14 @@ CODES: Mapping[str, Code] = {
     "unknown-class": Code(422, "Unknown class", "No supernet knows all the classes of the task."),
     "ambiguous-supernet": Code(422, "Ambiguous supernet", "Several supernets know the classes; name one."),
     "unknown-device": Code(422, "Unknown device", "There is no device of this name; see /devices."),
+    "device-not-measured": Code(
+        422, "Device not measured", "No profile of this device was uploaded for the supernet."
+    ),
     "unsupported-format": Code(422, "Unsupported format", "Models are not made in this format or precision."),
     "no-limits": Code(422, "No limits", "A scenario sets at least one limit."),
     "report-invalid": Code(422, "Invalid report", "A field of the report cannot be used."),
+    "device-invalid": Code(422, "Invalid device", "A field of the device cannot be used."),
+    "profile-invalid": Code(422, "Invalid profile", "A field of the device's profile cannot be used."),
     "webhook-invalid": Code(422, "Invalid webhook", "A field of the webhook cannot be used."),
     "webhook-url-forbidden": Code(
         422,

@@ -10,6 +10,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
+from assembler.device import DEVICE_NAME
 from assembler.errors import FieldProblem
 from assembler.scenario import MAX_LABELS
 from assembler.strict import unsafe_strings
@@ -20,7 +21,6 @@ JSON = "application/json"
 MAX_WAIT_S = 30.0
 DRAIN_FACTOR = 16
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
-_DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _KEY = re.compile(r"[!-~]{1,255}")
 _SEPARATOR = re.compile("[:=]")
 # Databases do not agree on how a key that holds them is found in a document.
@@ -166,7 +166,7 @@ def query_device(request: Request) -> str | None:
         Refused: no device can have this name.
     """
     text = request.query_params.get("device")
-    if text is not None and not _DEVICE.fullmatch(text):
+    if text is not None and not DEVICE_NAME.fullmatch(text):
         raise _bad_query("device", "must be the name of a device")
     return text
 

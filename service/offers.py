@@ -1,19 +1,17 @@
-"""Routes of what can be asked for: supernets, tasks, devices."""
+"""Routes of what can be asked for: supernets and tasks."""
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from assembler.device import DEVICES, Device
-from assembler.errors import ScenarioInvalid
+from assembler.device import Device
 from service.auth import Reader, Writer
 from service.catalog import Catalog
-from service.errors import Refused
+from service.devices import Own, own_devices
+from service.house import House
 from service.http import demand_json, json_response
 from service.routes import query_parameter
 from service.schemas import (
     DenseView,
-    DevicesView,
-    DeviceView,
     InputView,
     LeftOutView,
     SupernetsView,
@@ -32,9 +30,14 @@ DEVICE = query_parameter("device", "whose figures are given", {"type": "string",
 async def list_supernets(request: Request, caller: Reader) -> Response:
     """List the supernets, with the figures of the dense net on a device."""
     demand_json(request)
-    catalog: Catalog = request.app.state.house.catalog
-    device = catalog.device(request.query_params.get("device", "local"), pointer="/device")
-    found = await run_in_threadpool(lambda: [_view_supernet(catalog, one, device) for one in catalog.members])
+    house: House = request.app.state.house
+    catalog = house.catalog
+    name = request.query_params.get("device", "local")
+    own = await own_devices(house.database, caller.tenant, [name])
+    device = catalog.device(name, own, pointer="/device")
+    found = await run_in_threadpool(
+        lambda: [_view_supernet(catalog, one, device, own) for one in catalog.members]
+    )
     left_out = [LeftOutView(name=one.name, kind=one.kind, lacks=one.lacks) for one in catalog.left_out]
     return json_response(SupernetsView(supernets=found, left_out=left_out))
 
@@ -61,28 +64,7 @@ async def list_tasks(request: Request, caller: Reader) -> Response:
     return json_response(TasksView(tasks=tasks))
 
 
-@router.get("/devices", response_model=DevicesView)
-async def list_devices(request: Request, caller: Reader) -> Response:
-    """List the devices."""
-    demand_json(request)
-    catalog: Catalog = request.app.state.house.catalog
-    found = await run_in_threadpool(lambda: [_view_device(catalog, device) for device in DEVICES])
-    return json_response(DevicesView(devices=found))
-
-
-@router.get("/devices/{name}", response_model=DeviceView)
-async def read_device(name: str, request: Request, caller: Reader) -> Response:
-    """Read one device with its profiles."""
-    demand_json(request)
-    catalog: Catalog = request.app.state.house.catalog
-    try:
-        device = catalog.device(name)
-    except ScenarioInvalid:
-        raise Refused("not-found", "there is no such device") from None
-    return json_response(await run_in_threadpool(_view_device, catalog, device))
-
-
-def _view_supernet(catalog: Catalog, member: Member, device: Device) -> SupernetView:
+def _view_supernet(catalog: Catalog, member: Member, device: Device, own: Own) -> SupernetView:
     card = member.card
     image = card.architecture.input
     return SupernetView(
@@ -91,19 +73,8 @@ def _view_supernet(catalog: Catalog, member: Member, device: Device) -> Supernet
         classes=list(card.classes),
         groups=_groups_of(card),
         input=InputView(channels=image.channels, height=image.height, width=image.width),
-        dense=DenseView(**catalog.dense(card, device)),
+        dense=DenseView(**catalog.dense(card, device, own)),
         card={"digest": f"sha256:{card.digest}", **card.model_dump(mode="json")},
-    )
-
-
-def _view_device(catalog: Catalog, device: Device) -> DeviceView:
-    profiles = {member.card.name: catalog.profile(device, member.card) for member in catalog.members}
-    return DeviceView(
-        **device.model_dump(),
-        profiles={
-            name: profile and {"digest": f"sha256:{profile.digest}", **profile.model_dump(mode="json")}
-            for name, profile in profiles.items()
-        },
     )
 
 

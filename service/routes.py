@@ -20,6 +20,7 @@ from service.auth import Caller, Reader, Writer
 from service.backlog import Backlog
 from service.catalog import Catalog
 from service.db import now_in
+from service.devices import BUILT_IN, NONE, Own, own_devices
 from service.errors import Refused
 from service.house import House
 from service.http import (
@@ -135,12 +136,14 @@ async def submit_model(request: Request, caller: Writer) -> Response:
     known: Answered | None = None
     if key is None:
         scenario, digest = await run_in_threadpool(_understand, raw, house.catalog)
+        if scenario.device not in BUILT_IN:
+            digest = await _look_up(house, caller, scenario)
     else:
         scenario = await run_in_threadpool(parse_scenario, raw)
         repeat = Repeat.of(f"{caller.tenant} POST /models", key, scenario.model_dump_json())
         # What was accepted once stays so, whatever has become of its supernet.
         known = await house.database.read(find_repeat, repeat, now=time.time())
-        digest = None if known else await run_in_threadpool(_digest, scenario, house.catalog)
+        digest = None if known else await _look_up(house, caller, scenario)
     found = known or await _submit(house, scenario, digest, repeat, caller, waits=wait_s is not None)
     headers = {"Location": f"/jobs/{found.made}"}
     if found.repeated:
@@ -174,8 +177,9 @@ async def check_model(request: Request, caller: Reader) -> Response:
     demand_json(request)
     house: House = request.app.state.house
     raw = await read_body(request, house.settings.body_limit_bytes)
-    found = await run_in_threadpool(lambda: house.catalog.estimate(parse_scenario(raw)))
-    return json_response(found)
+    scenario = await run_in_threadpool(parse_scenario, raw)
+    own = await own_devices(house.database, caller.tenant, [scenario.device])
+    return json_response(await run_in_threadpool(house.catalog.estimate, scenario, own))
 
 
 @router.get("/models", openapi_extra={"parameters": PAGE}, response_model=ModelsView)
@@ -271,13 +275,19 @@ async def _wait(house: House, caller: Caller, body: JobView, wait_s: float) -> J
 
 
 def _understand(raw: bytes, catalog: Catalog) -> tuple[Scenario, str | None]:
-    """Return the scenario that a body holds, and its digest."""
+    """Return the scenario that a body holds, and its digest where its device is built in."""
     scenario = parse_scenario(raw)
-    return scenario, _digest(scenario, catalog)
+    return scenario, _digest(scenario, catalog) if scenario.device in BUILT_IN else None
 
 
-def _digest(scenario: Scenario, catalog: Catalog) -> str | None:
-    return catalog.digest(scenario, catalog.card(scenario))
+def _digest(scenario: Scenario, catalog: Catalog, own: Own = NONE) -> str | None:
+    return catalog.digest(scenario, catalog.card(scenario, own), own)
+
+
+async def _look_up(house: House, caller: Caller, scenario: Scenario) -> str | None:
+    """Return a scenario's digest, whoever made its device."""
+    own = await own_devices(house.database, caller.tenant, [scenario.device])
+    return await run_in_threadpool(_digest, scenario, house.catalog, own)
 
 
 async def _submit(

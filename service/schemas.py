@@ -254,8 +254,19 @@ class TasksView(View):
     tasks: list[TaskView]
 
 
+class VersionView(View):
+    """A profile that was uploaded; of each supernet the newest is used."""
+
+    version: int
+    digest: str
+    supernet: str | None
+    supernet_digest: str
+    created_at: str
+    used: bool
+
+
 class DeviceView(View):
-    """A device, with its measured profile for each supernet, None while that is being measured."""
+    """A device, with its measured profile for each supernet, None where that is not measured yet."""
 
     name: str
     title: str
@@ -263,6 +274,10 @@ class DeviceView(View):
     threads: int
     measured_here: bool
     profiles: dict[str, dict[str, Any] | None]
+    # What was made here alone has them; lists tell of no versions.
+    id: str | None = None
+    created_at: str | None = None
+    versions: list[VersionView] | None = None
 
 
 class DevicesView(View):

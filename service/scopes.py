@@ -27,6 +27,8 @@ class Action(StrEnum):
     WEBHOOK_ENABLED = "webhook-enabled"
     WEBHOOK_ROTATED = "webhook-rotated"
     WEBHOOK_DELETED = "webhook-deleted"
+    DEVICE_CREATED = "device-created"
+    PROFILE_UPLOADED = "profile-uploaded"
     AUTHENTICATION_FAILED = "authentication-failed"
 
 

@@ -10,6 +10,7 @@ from assembler.pareto import Front
 from assembler.scenario import parse_survey
 from service.accept import chosen_type
 from service.auth import Reader
+from service.devices import own_devices
 from service.house import House
 from service.http import JSON, json_response, read_body
 from service.routes import EXAMPLE
@@ -48,7 +49,9 @@ async def survey_models(request: Request, caller: Reader) -> Response:
     kind = chosen_type(request, (JSON, SVG))
     house: House = request.app.state.house
     raw = await read_body(request, house.settings.body_limit_bytes)
-    front = await run_in_threadpool(lambda: house.catalog.front(parse_survey(raw)))
+    survey = await run_in_threadpool(parse_survey, raw)
+    own = await own_devices(house.database, caller.tenant, [survey.device])
+    front = await run_in_threadpool(house.catalog.front, survey, own)
     if kind == JSON:
         return json_response(front, headers=HEADERS)
     drawn = await run_in_threadpool(front_svg, front)

@@ -232,6 +232,32 @@ device_profiles = Table(
     Index("device_profiles_by_device", "device", "supernet", "created_at"),
 )
 
+devices = Table(
+    "devices",
+    metadata,
+    Column("id", String, primary_key=True),
+    tenant(),
+    Column("name", String, nullable=False),
+    Column("title", String, nullable=False),
+    Column("runtime", String, nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("devices_by_name", "tenant", "name", unique=True),
+)
+
+# What was measured on a tenant's device: text, that is read once a process and known by it again.
+uploaded_profiles = Table(
+    "uploaded_profiles",
+    metadata,
+    Column("device_id", String, ForeignKey("devices.id"), primary_key=True),
+    Column("digest", String, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("supernet", String, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("uploaded_profiles_by_version", "device_id", "supernet", "version"),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,

@@ -18,6 +18,7 @@ from assembler.scenario import Scenario
 from service.contents import decide_alone, pin
 from service.db import is_embedded, now_in, writing
 from service.deliveries import Deliveries
+from service.devices import BUILT_IN, NONE, Own, find_own
 from service.errors import Refused, job_problem
 from service.jobs import Hold, Job, State, move
 from service.logs import about
@@ -57,13 +58,13 @@ T = TypeVar("T")
 class Builder(Protocol):
     """Makes models; everything it needs is loaded."""
 
-    def digest(self, scenario: Scenario) -> str:
-        """Return the digest of a scenario. Raises ScenarioInvalid."""
+    def digest(self, scenario: Scenario, own: Own) -> str:
+        """Return the digest of a scenario, for whose device there may be one of its owner. Raises ScenarioInvalid."""
 
     def look(self) -> bool:
         """Take up supernets that have come since; called between jobs, often. Say whether there may be new profiles."""
 
-    def build(self, scenario: Scenario) -> Iterable[Phase | PhaseProgress | Assembly]:
+    def build(self, scenario: Scenario, own: Own) -> Iterable[Phase | PhaseProgress | Assembly]:
         """Yield the phases as they begin and how far long ones have come, then the Assembly."""
 
 
@@ -181,9 +182,10 @@ class Worker:
     def _work(self, job: Job, hold: Hold, ends_at: float, progress: Progress) -> None:
         try:
             scenario = Scenario.model_validate_json(json.dumps(job.scenario))
-            digest = self._builder.digest(scenario)
+            own = self._own_devices(job.tenant, scenario)
+            digest = self._builder.digest(scenario, own)
             if not self._reuse(job, hold, digest, progress):
-                outcome = self._build(scenario, hold, ends_at, progress)
+                outcome = self._build(scenario, own, hold, ends_at, progress)
                 self._publish(job, hold, outcome, digest, progress)
                 while self._end_twins(job, outcome, digest):
                     pass
@@ -197,6 +199,12 @@ class Worker:
                 self._cancelled(hold)
         except Exception as error:
             self._fail(job, hold, error, progress)
+
+    def _own_devices(self, tenant: str, scenario: Scenario) -> Own:
+        """Return the tenant's device that a scenario is for, with its newest profiles, unless it is built in."""
+        if scenario.device in BUILT_IN:
+            return NONE
+        return self._note(lambda connection: find_own(connection, tenant, [scenario.device]))
 
     def _reuse(self, job: Job, hold: Hold, digest: str, progress: Progress) -> bool:
         """End a job with the files that an equal scenario left, if there are any and they are whole."""
@@ -239,9 +247,9 @@ class Worker:
             spans.close()
         return more and not self._stop.is_set()
 
-    def _build(self, scenario: Scenario, hold: Hold, ends_at: float, progress: Progress) -> Outcome:
+    def _build(self, scenario: Scenario, own: Own, hold: Hold, ends_at: float, progress: Progress) -> Outcome:
         assembly: Assembly | None = None
-        for step in self._builder.build(scenario):
+        for step in self._builder.build(scenario, own):
             if isinstance(step, Assembly):
                 assembly = step
                 break

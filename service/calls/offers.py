@@ -1,10 +1,8 @@
 """Operations on what can be asked for: supernets, tasks, devices, and their profiles."""
 
-from typing import Any
-
-from service.calls.answers import Sent, fetch, parsed, parsed_object, posted, request
+from service.calls.answers import Sent, fetch, parsed, posted, request
 from service.calls.steps import Flow, Setup
-from service.schemas import DevicesView, DeviceView, SupernetsView, TasksView
+from service.schemas import DevicesView, DeviceView, SupernetsView, TasksView, VersionView
 
 
 def supernets(setup: Setup, *, device: str | None = None) -> Flow[SupernetsView]:
@@ -28,12 +26,24 @@ def device(setup: Setup, name: str) -> Flow[DeviceView]:
     return parsed(DeviceView, (yield from fetch(setup, request("GET", "devices", name))))
 
 
-def create_device(setup: Setup, facts: Sent) -> Flow[dict[str, Any]]:
-    """Make a device known, and return it."""
-    return parsed_object((yield from fetch(setup, posted("devices", body=facts, repeatable=False))))
+def create_device(setup: Setup, facts: Sent) -> Flow[DeviceView]:
+    """Make a device known, and return it; models can be had for it once a profile was added.
+
+    Args:
+        setup: of the client.
+        facts: ``name``, and if wanted ``title``, ``runtime`` and ``threads``.
+    """
+    call = posted("devices", body=facts, repeatable=False)
+    return parsed(DeviceView, (yield from fetch(setup, call)))
 
 
-def add_profile(setup: Setup, name: str, profile: Sent) -> Flow[dict[str, Any]]:
-    """Upload what was measured on a device, and return what is kept of it."""
-    call = posted("devices", name, "profiles", body=profile, repeatable=False)
-    return parsed_object((yield from fetch(setup, call)))
+def add_profile(setup: Setup, name: str, profile: Sent) -> Flow[VersionView]:
+    """Upload what was measured on a device, and return its version; the same content again is the same version.
+
+    Args:
+        setup: of the client.
+        name: of the device.
+        profile: content of a file that ``nnfactory measure`` wrote there.
+    """
+    call = posted("devices", name, "profiles", body=profile)
+    return parsed(VersionView, (yield from fetch(setup, call)))

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from service.commands.asking import read_bytes
 from service.commands.show import figure, show_facts
 from service.commands.talk import CODES_HELP, EXIT_PROBLEM, Talk, answered, given, open_talk, printable, tell
 
@@ -37,7 +38,52 @@ def get_device(talk: Talk, name: Annotated[str, typer.Argument()]) -> int:
         "threads": found.threads,
         "measured for": _measured(found.profiles),
     }
-    talk.give(found, lambda: show_facts(talk, facts))
+    rows = [
+        (one.version, one.supernet or "", "yes" if one.used else "no", one.created_at, one.digest)
+        for one in found.versions or ()
+    ]
+
+    def show() -> None:
+        show_facts(talk, facts)
+        if rows:
+            talk.table(("version", "supernet", "used", "uploaded", "digest"), rows)
+
+    talk.give(found, show)
+    return 0
+
+
+@devices.command("create")
+@answered
+@given("talk", open_talk)
+def create_device(
+    talk: Talk,
+    name: Annotated[str, typer.Argument(help="1 to 63 of a-z, 0-9 and hyphens.")],
+    title: Annotated[str | None, typer.Option(help="For people.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="That runs models there. Default: onnxruntime.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="That models run on. Default: 1.")] = None,
+) -> int:
+    """Make a device known; models can be had for it once what was measured there is uploaded."""
+    facts = {"name": name, "title": title, "runtime": runtime, "threads": threads}
+    made = talk.client.create_device({key: value for key, value in facts.items() if value is not None})
+    talk.give(made, lambda: print(made.name))
+    return 0
+
+
+@devices.command("upload")
+@answered
+@given("talk", open_talk)
+def upload_profiles(
+    talk: Talk,
+    name: Annotated[str, typer.Argument(help="Of the device.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="What `nnfactory measure` wrote there; - for stdin."),
+    ],
+) -> int:
+    """Upload what was measured on a device, a file for each supernet; the newest of each is used."""
+    found = [talk.client.add_profile(name, content) for content in [read_bytes(file) for file in files]]
+    rows = [(one.version, one.supernet or "", "yes" if one.used else "no", one.digest) for one in found]
+    talk.give(found, lambda: talk.table(("version", "supernet", "used", "digest"), rows))
     return 0
 
 

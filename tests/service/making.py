@@ -5,7 +5,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from assembler.artifact import Assembly, Basis, Bundle, LimitCheck, Measured, Pr
 from assembler.device import LatencyFit, MemoryFit, Profile, Quality, ShrunkFit, this_machine
 from assembler.phase import Phase
 from assembler.scenario import Scenario, parse_scenario
+from service.devices import NONE, Own
 from supernet.card import CARD_FILE, Card, DataSource, Figures, Training
 from supernet.task import Kind
 from tests.shapes import SMALL
@@ -128,13 +129,22 @@ def build_both(wanted: Scenario) -> Iterator[Phase | Assembly]:
     yield make_assembly(digest_of(wanted).encode(), bundled=True)
 
 
-@dataclass(frozen=True)
 class Building:
-    """A builder out of two plain functions."""
+    """A builder out of plain functions; what a device costs is no matter to it."""
 
-    build: Callable[[Scenario], Iterable[Phase | Assembly]] = build_quickly
-    digest: Callable[[Scenario], str] = digest_of
-    look: Callable[[], bool] = lambda: False
+    def __init__(
+        self,
+        build: Callable[[Scenario], Iterable[Phase | Assembly]] = build_quickly,
+        digest: Callable[[Scenario], str] = digest_of,
+        look: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._build, self._digest, self.look = build, digest, look
+
+    def build(self, wanted: Scenario, own: Own = NONE) -> Iterable[Phase | Assembly]:
+        return self._build(wanted)
+
+    def digest(self, wanted: Scenario, own: Own = NONE) -> str:
+        return self._digest(wanted)
 
 
 def take_away(house: "House") -> None:

@@ -254,6 +254,7 @@ def test_the_description_of_the_interface_names_every_route_and_the_shape_of_err
         "/tasks",
         "/devices",
         "/devices/{name}",
+        "/devices/{name}/profiles",
         "/keys",
         "/keys/{key_id}",
         "/audit",

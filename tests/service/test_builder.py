@@ -15,12 +15,13 @@ import safetensors.torch
 import torch
 
 from assembler.artifact import Assembly
-from assembler.device import LOCAL, profile_path, save_profile, this_machine
+from assembler.device import LOCAL, Device, profile_path, save_profile, this_machine
 from assembler.errors import ProfileUnsaved, ScenarioInvalid
 from assembler.phase import Phase
-from assembler.scenario import Scenario
+from assembler.scenario import Limits, Scenario
 from service.builder import LocalBuilder, load_builder
 from service.catalog import Catalog
+from service.devices import Made, Own
 from service.errors import Refused, SettingInvalid
 from service.settings import Settings
 from service.zoo import find_members, shipped_zoo
@@ -62,6 +63,35 @@ def test_a_model_is_made_out_of_the_supernet_that_knows_the_classes(zoo: Path, t
     with zipfile.ZipFile(io.BytesIO(last.bundle.content)) as archive:
         assert archive.read("model.onnx") == last.content
     assert set(SCENARIO.task.classes) < set(CLASSES)
+
+
+def test_for_a_device_that_is_elsewhere_nothing_is_timed_here(zoo: Path, tmp_path: Path) -> None:
+    builder = load_builder(settings_with(tmp_path, zoo))
+    card = load_card(zoo / "small")
+    profile = make_profile(card, 3.0).model_copy(update={"device": "pi"})
+    pi = Device(name="pi", title="Pi", threads=1, measured_here=False)
+    own = Own((Made("dev_1", pi, 0.0, {card.digest: profile}),), ("pi",))
+    wanted = SCENARIO.model_copy(
+        update={"device": "pi", "limits": Limits(latency_ms=0.2, accuracy_min=0.01, size_mb=1.0)}
+    )
+    assert builder.digest(wanted, own) != builder.digest(SCENARIO)
+    *steps, last = builder.build(wanted, own)
+    assert Phase("measuring") not in steps
+    assert isinstance(last, Assembly)
+    assert last.measured is not None
+    assert (last.measured.latency_ms, last.measured.memory_mb) == (None, None)
+    assert last.measured.size_mb == len(last.content) / 1e6
+    assert last.manifest["device"] == {"name": "pi", "profile": profile.digest}
+    assert {check.limit: check.basis.value for check in last.limits_check} == {
+        "latency_ms": "profile",
+        "accuracy_min": "measured",
+        "size_mb": "measured",
+    }
+    assert last.bundle is not None
+    with zipfile.ZipFile(io.BytesIO(last.bundle.content)) as archive:
+        assert "foretold by the profile of device pi" in archive.read("MODEL_CARD.md").decode()
+    with pytest.raises(ScenarioInvalid, match="no device"):
+        builder.digest(wanted)
 
 
 def test_a_profile_of_another_machine_is_measured_again(zoo: Path, tmp_path: Path) -> None:

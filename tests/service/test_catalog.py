@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from assembler.device import LOCAL, profile_path, save_profile, this_machine
+from assembler.device import LOCAL, Device, Profile, profile_path, save_profile, this_machine
 from assembler.errors import ProfileDamaged, ScenarioInvalid
 from service.catalog import LOOK_S, Catalog
+from service.devices import Made, Own
 from service.errors import Refused
 from service.zoo import Member, find_members
 from supernet.errors import CheckpointDamaged
@@ -24,14 +25,48 @@ def catalog(tmp_path: Path, member: Member) -> Catalog:
 
 
 def test_a_profile_is_known_as_soon_as_the_worker_has_written_it(
-    catalog: Catalog, member: Member, tmp_path: Path
+    catalog: Catalog, member: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("service.catalog.LOOK_S", 0.0)
     assert catalog.profile(LOCAL, member.card) is None
     for scale in (1.0, 2.0):
         profile = make_profile(member.card, scale)
         save_profile(profile, tmp_path / "data")
         assert catalog.profile(LOCAL, member.card) == profile
         time.sleep(LOOK_S)
+
+
+def owning(member: Member, *profiles: Profile) -> Own:
+    """Return the devices of somebody who has one, with what was measured on it."""
+    pi = Device(name="pi", title="Pi", threads=1, measured_here=False)
+    found = {profile.supernet: profile.model_copy(update={"device": "pi"}) for profile in profiles}
+    return Own((Made("dev_1", pi, 0.0, found),), ("pi",))
+
+
+def test_a_device_that_somebody_owns_is_judged_by_what_was_measured_on_it(
+    catalog: Catalog, member: Member, tmp_path: Path
+) -> None:
+    save_profile(make_profile(member.card), tmp_path / "data")
+    own = owning(member, make_profile(member.card, 3.0))
+    (made,) = own.devices
+    wanted = scenario(device="pi")
+    assert catalog.card(wanted, own) == member.card
+    assert catalog.profile_for(wanted, member.card, own) == made.profiles[member.card.digest]
+    assert catalog.digest(wanted, member.card, own) != catalog.digest(scenario(), member.card, own)
+    dense = [catalog.dense(member.card, device, own)["latency_ms"] for device in (LOCAL, made.device)]
+    assert dense[1] - 0.02 == pytest.approx(3 * (dense[0] - 0.02))
+    with pytest.raises(ScenarioInvalid, match="there is no device"):
+        catalog.card(wanted)
+
+
+def test_a_device_without_a_profile_of_the_supernet_will_not_get_one_by_waiting(
+    catalog: Catalog, member: Member
+) -> None:
+    for act in (catalog.estimate, lambda wanted, own: catalog.digest(wanted, member.card, own)):
+        with pytest.raises(ScenarioInvalid) as caught:
+            act(scenario(device="pi"), owning(member))
+        assert (caught.value.code, caught.value.problems[0].pointer) == ("device-not-measured", "/device")
+    assert catalog.dense(member.card, owning(member).devices[0].device, owning(member))["latency_ms"] is None
 
 
 def test_the_dense_net_has_figures_once_the_device_is_measured(

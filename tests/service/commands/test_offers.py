@@ -1,6 +1,8 @@
 """Commands on what can be asked for."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 from typer.testing import Result
 
@@ -21,3 +23,23 @@ def test_devices_and_supernets_are_listed_and_shown(ask: Run) -> None:
     unknown = ask("supernets", "get", "nothing")
     assert unknown.exit_code == 1
     assert "there is no supernet nothing" in unknown.stderr
+
+
+def test_a_device_is_made_and_given_what_was_measured_on_it(ask: Run, tmp_path: Path) -> None:
+    assert ask("devices", "create", "shed", "--title", "In the shed").stdout == "shed\n"
+    taken = ask("devices", "create", "shed", "--json")
+    assert (taken.exit_code, json.loads(taken.stdout)["code"]) == (1, "name-taken")
+    local = parsed(ask("devices", "get", "local", "--json"))["profiles"]["clothes"]
+    measured = {"digest": local.pop("digest").removeprefix("sha256:"), "profile": local}
+    file = tmp_path / "local-clothes.json"
+    file.write_text(json.dumps(measured))
+    (version,) = parsed(ask("devices", "upload", "shed", str(file), "--json"))
+    assert (version["version"], version["supernet"], version["used"]) == (1, "clothes", True)
+    assert version["digest"] in ask("devices", "upload", "shed", str(file), str(file)).stdout
+    shown = ask("devices", "get", "shed").stdout
+    assert "In the shed" in shown
+    assert version["digest"] in shown
+    broken = ask("devices", "upload", "shed", "-", sent=b"{}")
+    assert broken.exit_code == 1
+    assert "/digest: is required" in broken.stderr
+    assert ask("devices", "upload", "shed", str(tmp_path / "nothing")).exit_code == 2
