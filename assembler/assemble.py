@@ -1,13 +1,14 @@
 """All steps in order: from a Scenario to a verified model file."""
 
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import onnx
 
 from assembler.artifact import MEGABYTE, Assembly, Basis, Diagnosis, LimitCheck, Measured, Predicted, address
-from assembler.candidate import Candidate, cores, cut, finish, preferred, refitted
+from assembler.candidate import cut, finish, refitted
+from assembler.choose import Chooser
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.errors import CompileFailed, Infeasible
@@ -16,18 +17,17 @@ from assembler.images import TaskImages, task_images
 from assembler.manifest import manifest_of, metadata_of
 from assembler.measure import ModelMeasurement, measure_model
 from assembler.phase import Phase, PhaseProgress
-from assembler.propose import Estimator, Proposal, affordable, caps_of, least_cost, propose
+from assembler.propose import Estimator, caps_of, least_cost, propose
 from assembler.refine import refine
 from assembler.scenario import Limits, OnInfeasible, Scenario
 from assembler.search import Caps
 from assembler.subnet import Subnet
-from assembler.timing import MEASURED, RESERVE, RETRIES, Timed, fits, hopeful, tightened
+from assembler.timing import MEASURED, RESERVE, RETRIES, Timed, fits, hopeful, quickest
 from assembler.verify import verify
 from supernet.augment import Augmentation
 from supernet.card import Card
 from supernet.checkpoint import Checkpoint
 from supernet.gates import Gates
-from supernet.model import Supernet
 
 # A head for a model that is not verified is fitted on so many images.
 UNVERIFIED_IMAGES = 500
@@ -45,8 +45,8 @@ def assemble(
 
     Shapes are chosen as if the profile foretold their latency without error, and timed before a model is finished
     (latency does not depend on weights): a model may use its limit up, and what is too slow costs little. The finished
-    file is measured in any case; one that turns out slower or larger in memory than allowed is cut again under tighter
-    limits. Both happen up to three times. Where the scenario wants no verification, the first proposal is cut out as
+    file is measured in any case; one that turns out slower or larger in memory than allowed gives way to another, up to
+    three times. Where the scenario wants no verification, the first proposal is cut out as
     it is foretold. Where it wants it refined, the finished model is trained further and delivered so only if that is
     better. For a device that is elsewhere nothing is timed: shapes are chosen with the margins of its profile, which
     judges them too, and accuracy and size alone are those of the file.
@@ -77,22 +77,28 @@ def assemble(
     if not is_here:
         yield from _elsewhere(scenario, checkpoint, estimator, profile, None if diagnosis is None else caps)
         return
-    caps = hopeful(caps, profile)
-    proposals = affordable(propose(scenario, estimator, profile, caps), card.architecture)
     images, timed = images_for(scenario, checkpoint), Timed(scenario, card, profile)
+    chooser = Chooser(scenario, checkpoint, estimator, profile, images, hopeful(caps, profile), timed)
     kept: tuple[Assembly, Gates] | None = None
+    yield Phase("calibrating")
+    choice = chooser.choose()
     for attempt in range(RETRIES + 1):
-        yield Phase("calibrating")
-        best, proposal, caps = _in_time(
-            proposals, caps, scenario, checkpoint, estimator, profile, images, timed
-        )
+        assert choice is not None
+        best, proposal = choice.candidate, choice.proposal
         yield Phase("compiling")
         content = _compiled(best.subnet, scenario, card)
         yield Phase("verifying")
         accuracy = verify(content, best, checkpoint.supernet, images.validation)
         yield Phase("measuring")
-        measurement = measure_model(
-            content, image, threads=profile.threads, percentile=scenario.limits.latency_percentile
+        measurement = quickest(
+            scenario.limits,
+            partial(
+                measure_model,
+                content,
+                image,
+                threads=profile.threads,
+                percentile=scenario.limits.latency_percentile,
+            ),
         )
         measured = _measured(content, measurement, accuracy, len(images.validation), scenario.limits)
         assembly = _assembly(scenario, card, profile, best.gates, proposal.predicted, content, measured)
@@ -100,9 +106,10 @@ def assemble(
             break
         if kept is None and assembly.limits_met:
             kept = assembly, best.gates
-        caps = tightened(caps, scenario.limits, measurement)
-        proposals = affordable(propose(scenario, estimator, profile, caps), card.architecture)
-        if not proposals:
+        chooser.lower(choice, measurement)
+        yield Phase("calibrating")
+        choice = chooser.choose()
+        if choice is None:
             break
     gates = best.gates
     if not assembly.limits_met and kept is not None:
@@ -164,12 +171,11 @@ def _elsewhere(
         Infeasible, CompileFailed, VerificationFailed: as ``assemble`` says.
     """
     card, nearest = checkpoint.card, scenario.on_infeasible is OnInfeasible.NEAREST
-    proposals = affordable(propose(scenario, estimator, profile, caps), card.architecture)
-    images, floor = images_for(scenario, checkpoint), scenario.limits.accuracy_min or 0.0
+    images, caps = images_for(scenario, checkpoint), caps or caps_of(scenario.limits)
     yield Phase("calibrating")
-    found = _best(proposals, checkpoint.supernet, images, floor, None, refit=estimator.pieces.refit)
-    assert found is not None
-    best, proposal = found
+    choice = Chooser(scenario, checkpoint, estimator, profile, images, caps, None).choose()
+    assert choice is not None
+    best, proposal = choice.candidate, choice.proposal
     yield Phase("compiling")
     content = _compiled(best.subnet, scenario, card)
     yield Phase("verifying")
@@ -195,78 +201,6 @@ def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:
     return replace(
         caps, **{name: max(reserved[name], least) for name, least in needed.items() if name in limits}
     )
-
-
-def _in_time(
-    proposals: tuple[Proposal, ...],
-    caps: Caps,
-    scenario: Scenario,
-    checkpoint: Checkpoint,
-    estimator: Estimator,
-    profile: Profile,
-    images: TaskImages,
-    timed: Timed,
-) -> tuple[Candidate, Proposal, Caps]:
-    """Return the best of the proposals that keep to the limits as timed, finished, and the caps that gave it.
-
-    Where none does, caps are tightened until one does, nothing is left or the tries end; then the best one is returned,
-    late as it is.
-
-    Args:
-        proposals: that ``caps`` gave.
-        caps: that the search keeps to.
-        scenario: as ``assemble`` takes it, like all that is not named here.
-        checkpoint: likewise.
-        estimator: likewise.
-        profile: likewise.
-        images: of the scenario's task.
-        timed: what shapes take.
-    """
-    supernet, refit = checkpoint.supernet, estimator.pieces.refit
-    floor = scenario.limits.accuracy_min or 0.0
-    for _ in range(RETRIES):
-        found = _best(proposals, supernet, images, floor, timed, refit=refit)
-        if found is not None:
-            return (*found, caps)
-        tighter = timed.tightened(caps, (proposal.gates for proposal in proposals))
-        fewer = affordable(propose(scenario, estimator, profile, tighter), estimator.card.architecture)
-        if not fewer:
-            break
-        proposals, caps = fewer, tighter
-    late = _best(proposals, supernet, images, floor, None, refit=refit)
-    assert late is not None
-    return (*late, caps)
-
-
-def _best(
-    proposals: tuple[Proposal, ...],
-    supernet: Supernet,
-    images: TaskImages,
-    floor: float,
-    timed: Timed | None,
-    *,
-    refit: bool,
-) -> tuple[Candidate, Proposal] | None:
-    """Cut every proposal out, choose by a few validation images one that is in time, and finish it.
-
-    Those that follow the budget alone are preferred, see ``preferred``. Where the one chosen misses the accuracy
-    floor the others are finished too, and the most accurate is returned. ``timed`` says which are in time, and None is
-    returned where none is; without it all are.
-    """
-    shapes = {(proposal.gates.counts, proposal.gates.side) for proposal in proposals}
-    if timed is not None and len(shapes) == 1 and not timed.keeps(proposals[0].gates):
-        return None
-    with ThreadPoolExecutor(cores()) as pool:
-        cuts = list(pool.map(lambda proposal: cut(proposal.gates, supernet, images), proposals))
-    finished: list[tuple[Candidate, Proposal]] = []
-    for place in preferred(cuts):
-        if timed is not None and not timed.keeps(proposals[place].gates):
-            continue
-        found = finish(cuts[place], supernet.architecture, images, refit=refit, score=floor > 0)
-        finished.append((found, proposals[place]))
-        if (found.accuracy or 0.0) >= floor:
-            return finished[-1]
-    return max(finished, key=lambda pair: pair[0].accuracy or 0.0) if finished else None
 
 
 def _compiled(subnet: Subnet, scenario: Scenario, card: Card) -> bytes:

@@ -41,6 +41,9 @@ class Proposal:
     predicted: Predicted
 
 
+Portfolio = tuple[Proposal, ...]
+
+
 class Estimator:
     """Assembler and accuracy predictor of one checkpoint, run by onnxruntime; safe to share between threads.
 
@@ -169,18 +172,32 @@ def propose(
         caps: instead of the scenario's limits.
     """
     kept = caps_of(scenario.limits) if caps is None else caps
+    return in_order(portfolios(scenario, estimator, profile, kept))
+
+
+def portfolios(scenario: Scenario, estimator: Estimator, profile: Profile, caps: Caps) -> list[Portfolio]:
+    """Return the Portfolio of every side that sub-networks of its size were trained at; empty if nothing fits.
+
+    Args:
+        scenario: as ``propose`` takes it, like ``estimator`` and ``profile``.
+        estimator: likewise.
+        profile: likewise.
+        caps: the limits.
+    """
     card = estimator.card
-    portfolios = [
-        found
+    found = [
+        mine
         for side in (card.architecture.every_side if estimator.pieces.sides else (None,))
-        if (found := _portfolio(scenario, estimator, profile, kept, side))
+        if (mine := portfolio(scenario, estimator, profile, caps, side))
     ]
-    if not portfolios:
-        return ()
     # What was hardly trained at a side is worse than any predictor knows that never falls with more modules.
-    near = [portfolio for portfolio in portfolios if near_ladder(card, portfolio[0].gates)] or portfolios
-    portfolios = sorted(near, key=lambda portfolio: -portfolio[0].predicted.accuracy)
-    return (*(portfolio[0] for portfolio in portfolios), *portfolios[0][1:])
+    return [mine for mine in found if near_ladder(card, mine[0].gates)] or found
+
+
+def in_order(found: Sequence[Portfolio]) -> Portfolio:
+    """Return the first proposal of every side, best predicted accuracy first, then the others of the best side."""
+    ordered = sorted(found, key=lambda mine: -mine[0].predicted.accuracy)
+    return (*(mine[0] for mine in ordered), *(ordered[0][1:] if ordered else ()))
 
 
 def near_ladder(card: Card, gates: Gates) -> bool:
@@ -204,14 +221,22 @@ def affordable(proposals: tuple[Proposal, ...], architecture: Architecture) -> t
     return proposals[: max(FEWEST_COMPARED, int(COMPARED_MACS / work))]
 
 
-def _portfolio(
+def portfolio(
     scenario: Scenario,
     estimator: Estimator,
     profile: Profile,
     caps: Caps,
     side: int | None,
-) -> tuple[Proposal, ...]:
-    """Return the proposals of all weights of the class term at one side."""
+) -> Portfolio:
+    """Return the different Gates that all weights of the class term give at one side, of one shape; empty if none fits.
+
+    Args:
+        scenario: as ``propose`` takes it, like ``estimator`` and ``profile``.
+        estimator: likewise.
+        profile: likewise.
+        caps: the limits.
+        side: what the image is shrunk to, px; None leaves it.
+    """
     card = estimator.card
     budget = budget_of(caps, scenario, card, profile, side)
     # The task decides which modules of a block are on, never how many: one search serves all weights.

@@ -3,9 +3,11 @@
 Latency does not depend on weights: networks of their shapes are run with random ones.
 """
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
+from assembler.artifact import Predicted
 from assembler.compile.onnx import build
 from assembler.device import Profile
 from assembler.measure import ModelMeasurement, measure_model
@@ -22,8 +24,9 @@ RESERVE = 0.985
 MEASURED = ("latency_ms", "memory_mb")
 # What is measured may take so much of its limit.
 ALLOWED = (1 + RESERVE) / 2
-# How often a shape that misses its limit is timed.
-TIMINGS = 2
+# How often a shape that misses its limit is timed; one that misses it by little oftener, for so long.
+TIMINGS, MOST_TIMINGS = 2, 5
+LITTLE, MORE_S = 1.02, 0.35
 
 # Counts of modules on in each block, and the side that the image is shrunk to: all that latency depends on.
 Shape = tuple[tuple[int, ...], int | None]
@@ -67,16 +70,17 @@ class Timed:
             return True
         if shape not in self._found:
             content = self._content(gates)
-            tries = [self._time(content)]
-            while len(tries) < TIMINGS and not fits(limits, tries[-1]):
-                tries.append(self._time(content))
-            self._found[shape] = min(tries, key=lambda took: took.latency_ms)
+            self._found[shape] = quickest(limits, lambda: self._time(content))
         return fits(limits, self._found[shape])
 
-    def tightened(self, caps: Caps, found: Iterable[Gates]) -> Caps:
-        """Lower caps by as much as the quickest of some networks, all timed, misses its limits."""
-        timed = [self._found[gates.counts, gates.side] for gates in found]
-        return tightened(caps, self._scenario.limits, min(timed, key=lambda took: took.latency_ms))
+    def tightened(self, caps: Caps, gates: Gates, predicted: Predicted) -> Caps:
+        """Lower caps below what a network was foretold to take that was timed and is late."""
+        measurement = self._found[gates.counts, gates.side]
+        return tightened(caps, self._scenario.limits, measurement, predicted, self._profile)
+
+    def excess(self, gates: Gates) -> float:
+        """Return what share of its limits a network takes that was timed."""
+        return excess(self._scenario.limits, self._found[gates.counts, gates.side])
 
     def _content(self, gates: Gates) -> bytes:
         outputs = self._card.outputs(self._scenario.task)
@@ -95,17 +99,49 @@ class Timed:
         )
 
 
+def quickest(limits: Limits, measure: Callable[[], ModelMeasurement]) -> ModelMeasurement:
+    """Return the quickest of some measurements of a model, as many as it takes until one fits, within reason."""
+    began, tries = time.monotonic(), [measure()]
+    while not fits(limits, tries[-1]) and len(tries) < MOST_TIMINGS:
+        little = min(excess(limits, took) for took in tries) <= LITTLE
+        if len(tries) >= TIMINGS and not (little and time.monotonic() - began < MORE_S):
+            break
+        tries.append(measure())
+    return min(tries, key=lambda took: took.latency_ms)
+
+
+def excess(limits: Limits, measurement: ModelMeasurement) -> float:
+    """Return what share of its limits on latency and memory a model takes, 0 where there are none."""
+    wanted = limits.requested
+    shares: list[float] = [getattr(measurement, name) / wanted[name] for name in MEASURED if name in wanted]
+    return max(shares, default=0.0)
+
+
 def fits(limits: Limits, measurement: ModelMeasurement) -> bool:
     """Return whether latency and memory keep to their limits, with half of the reserve left."""
     return not _missed(limits, measurement)
 
 
-def tightened(caps: Caps, limits: Limits, measurement: ModelMeasurement) -> Caps:
-    """Lower every cap that was missed by as much as it was missed, and a little more."""
-    changed = {
-        name: getattr(caps, name) * getattr(limits, name) / getattr(measurement, name) * RESERVE
-        for name in _missed(limits, measurement)
-    }
+def tightened(
+    caps: Caps, limits: Limits, measurement: ModelMeasurement, predicted: Predicted, profile: Profile
+) -> Caps:
+    """Lower every cap whose limit was missed.
+
+    Only networks are admitted that keep to the limit, with a reserve, if they too take as much more than foretold.
+
+    Args:
+        caps: that admitted the network.
+        limits: that it should keep to.
+        measurement: of it.
+        predicted: what was foretold of it.
+        profile: that foretold it.
+    """
+    margins = {"latency_ms": profile.latency.margin, "memory_mb": profile.memory.margin}
+    changed = {}
+    for name in _missed(limits, measurement):
+        error = getattr(measurement, name) / getattr(predicted, name)
+        lowered = (1 + margins[name]) * getattr(limits, name) * RESERVE / error
+        changed[name] = min(getattr(caps, name), lowered)
     return replace(caps, **changed)
 
 

@@ -1,6 +1,7 @@
 """Shapes that keep to a share of the dense net's latency, and what they take on this machine."""
 
 import json
+import statistics
 from collections.abc import Sequence
 
 from assembler.compile.onnx import build
@@ -11,6 +12,8 @@ from assembler.scenario import Scenario
 from assembler.subnet import random_subnet
 from assembler.timing import hopeful
 from supernet.gates import Gates, full_gates
+
+TRIES = 5
 
 
 def dense_ms(estimator: Estimator, profile: Profile) -> float:
@@ -36,9 +39,11 @@ def shape_within(estimator: Estimator, profile: Profile, budget: float) -> Gates
 
 
 def measured_ms(gates: Gates, estimator: Estimator, profile: Profile, outputs: int) -> float:
-    """Return what a net of the same shape with random weights takes on this machine, ms."""
+    """Return what a net of the same shape with random weights takes on this machine, the median of some tries, ms."""
     architecture = estimator.card.architecture
     twin = random_subnet(architecture.at(gates.side), gates.counts, outputs)
-    return measure_model(
-        build(twin, architecture.input), architecture.input, threads=profile.threads
-    ).latency_ms
+    content = build(twin, architecture.input)
+    tries = [
+        measure_model(content, architecture.input, threads=profile.threads).latency_ms for _ in range(TRIES)
+    ]
+    return statistics.median(tries)

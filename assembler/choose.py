@@ -1,0 +1,151 @@
+"""Choose: of the proposals for a scenario the one that is best on a few images and in time as it runs here."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from assembler.candidate import Candidate, Cut, cores, cut, finish, preferred
+from assembler.device import Profile
+from assembler.images import TaskImages
+from assembler.measure import ModelMeasurement
+from assembler.propose import Estimator, Portfolio, Proposal, affordable, in_order, portfolio, portfolios
+from assembler.scenario import Scenario
+from assembler.search import Caps
+from assembler.timing import RETRIES, Timed, tightened
+from supernet.checkpoint import Checkpoint
+from supernet.gates import Gates
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A finished Candidate and the Proposal it was made of."""
+
+    candidate: Candidate
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """The proposals of one side of the image, all of one shape, the caps that led to them, how often those fell."""
+
+    proposals: Portfolio
+    caps: Caps
+    fell: int = 0
+
+    @property
+    def gates(self) -> Gates:
+        return self.proposals[0].gates
+
+
+class Chooser:
+    """Makes choices for one scenario; what it has cut out once, it keeps."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        checkpoint: Checkpoint,
+        estimator: Estimator,
+        profile: Profile,
+        images: TaskImages,
+        caps: Caps,
+        timed: Timed | None,
+    ) -> None:
+        """Ask for proposals, and cut nothing yet.
+
+        Args:
+            scenario: resolved.
+            checkpoint: where models are cut out.
+            estimator: of the same checkpoint.
+            profile: of the scenario's device.
+            images: of the scenario's task.
+            caps: that proposals keep to.
+            timed: says what keeps to the limits as it runs here; None takes everything as foretold.
+        """
+        self._scenario, self._checkpoint, self._estimator = scenario, checkpoint, estimator
+        self._profile, self._images, self._timed = profile, images, timed
+        self._card = checkpoint.card
+        self._cuts: dict[Gates, Cut] = {}
+        found = portfolios(scenario, estimator, profile, caps)
+        self._offers = {proposals[0].gates.side: _Offer(proposals, caps) for proposals in found}
+
+    def choose(self) -> Choice | None:
+        """Return the best proposal, None where there is none left.
+
+        The one that is best on a few validation images is timed. If it is late, the caps of its side of the image are
+        lowered, and what they lead to stands against the other sides: a network that is a little too slow does not rule
+        out a smaller one on the same side. That is done until one is in time, or every side was late three times; then
+        the one that misses its limits least is returned.
+        """
+        late: list[_Offer] = []
+        while self._offers:
+            best = self._best()
+            if self._keeps(best.gates):
+                return self._finished(self._offers)
+            assert self._timed is not None
+            late.append(best)
+            caps = self._timed.tightened(best.caps, best.gates, best.proposals[0].predicted)
+            self._offer(best.gates.side, caps, best.fell + 1)
+        if not late:
+            return None
+        least = min(late, key=lambda offer: self._excess(offer.gates))
+        return self._finished({least.gates.side: least})
+
+    def lower(self, choice: Choice, measurement: ModelMeasurement) -> None:
+        """Offer less on the side of a model that missed its limits when it was measured at last."""
+        side, predicted = choice.proposal.gates.side, choice.proposal.predicted
+        if side in self._offers:
+            caps = self._offers[side].caps
+            self._offer(
+                side, tightened(caps, self._scenario.limits, measurement, predicted, self._profile), 0
+            )
+
+    def _offer(self, side: int | None, caps: Caps, fell: int) -> None:
+        """Offer what keeps to lower caps on a side, nothing of it any more where they fell too often."""
+        del self._offers[side]
+        if fell < RETRIES and (
+            found := portfolio(self._scenario, self._estimator, self._profile, caps, side)
+        ):
+            self._offers[side] = _Offer(found, caps, fell)
+
+    def _best(self) -> _Offer:
+        """Return the side that is best on a few validation images; one that is alone is not looked at."""
+        if len(self._offers) == 1:
+            return next(iter(self._offers.values()))
+        return self._offers[self._ranked(self._offers)[0].gates.side]
+
+    def _ranked(self, offers: Mapping[int | None, _Offer]) -> list[Proposal]:
+        """Cut all out that is offered; return it, the best first as ``preferred`` says."""
+        every = affordable(in_order([offer.proposals for offer in offers.values()]), self._card.architecture)
+        missing = [proposal.gates for proposal in every if proposal.gates not in self._cuts]
+        with ThreadPoolExecutor(cores()) as pool:
+            made = pool.map(lambda gates: cut(gates, self._checkpoint.supernet, self._images), missing)
+            self._cuts.update(zip(missing, made, strict=True))
+        return [every[place] for place in preferred([self._cuts[proposal.gates] for proposal in every])]
+
+    def _finished(self, offers: Mapping[int | None, _Offer]) -> Choice:
+        """Finish the best that is offered; where it misses the accuracy floor, the others too, and return the best.
+
+        Where several sides are offered, those that are late are left out.
+        """
+        floor = self._scenario.limits.accuracy_min or 0.0
+        refit, choices = self._estimator.pieces.refit, list[Choice]()
+        for proposal in self._ranked(offers):
+            if len(offers) > 1 and not self._keeps(proposal.gates):
+                continue
+            found = finish(
+                self._cuts[proposal.gates],
+                self._card.architecture,
+                self._images,
+                refit=refit,
+                score=floor > 0,
+            )
+            choices.append(Choice(found, proposal))
+            if (found.accuracy or 0.0) >= floor:
+                return choices[-1]
+        return max(choices, key=lambda choice: choice.candidate.accuracy or 0.0)
+
+    def _keeps(self, gates: Gates) -> bool:
+        return self._timed is None or self._timed.keeps(gates)
+
+    def _excess(self, gates: Gates) -> float:
+        return 0.0 if self._timed is None else self._timed.excess(gates)
