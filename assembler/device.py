@@ -9,13 +9,13 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -134,6 +134,12 @@ class Profile(Frozen):
     memory: MemoryFit
     quality: Quality
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, with other values if wanted, whose digest is its own."""
+        found = super().model_copy(update=update, deep=deep)
+        found.__dict__.pop("digest", None)
+        return found
+
     def at(self, side: int | None) -> "Profile":
         """Return the profile of nets that shrink their image to ``side`` px first; None is the whole image."""
         if side is None:
@@ -146,7 +152,7 @@ class Profile(Frozen):
             return self.latency
         return next(fit.latency for fit in self.shrunk if fit.side == side)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The profile's version: sha256, hexadecimal, of everything in it."""
         # Without what has its default value: a file keeps its digest when a figure is added that it does not have.

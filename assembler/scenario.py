@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-import rfc8785
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from assembler.canonical import canonical
 from assembler.errors import FieldProblem, ScenarioInvalid
 from assembler.strict import parse_json, pointer, unsafe_strings
 from supernet.card import Card
@@ -278,7 +278,7 @@ def scenario_digest(
         "profile": profile_version,
         "toolchain": dict(toolchain),
     }
-    return f"sha256:{hashlib.sha256(rfc8785.dumps(facts)).hexdigest()}"
+    return f"sha256:{hashlib.sha256(canonical(facts)).hexdigest()}"
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

@@ -52,6 +52,7 @@ from service.schemas import ProblemView
 from service.settings import Settings
 from service.telemetry import Telemetry
 from service.traces import OFF, Traces
+from service.webhooks import forget_old_secrets, has_old_secrets
 from supernet.errors import CheckpointDamaged
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ ROUTERS: tuple[APIRouter, ...] = (
 ANNOUNCED_AGAIN_S = 5.0
 ANNOUNCED_AT_ONCE = 100
 ADDED_AT_ONCE = 20
+# How long the end of a process waits for Redis to hear of the last jobs.
+TELL_S = 1.0
 PROBLEM = "application/problem+json"
 STATUS_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable", 413: "body-too-large"}
 
@@ -166,6 +169,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         house.listeners.close()
+        # What is not told is found all the same, a little later.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TELL_S):
+                await house.announcer.told()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -197,6 +204,7 @@ async def _keep_sweeping(house: House, gate: Gate) -> None:
             (_announce_again, "jobs could not be announced again"),
             (_look, "supernets could not be looked for"),
             (_forget, "old keys could not be forgotten"),
+            (_forget_secrets, "old secrets of webhooks could not be removed"),
             (_forget_audit, "old entries of the audit log could not be forgotten"),
             (_fetch_profiles, "the profiles of other machines could not be fetched"),
             (lambda _: gate.settle(), "the last uses of keys could not be written"),
@@ -240,6 +248,11 @@ async def _look(house: House) -> None:
 async def _forget(house: House) -> None:
     if await house.database.read(has_old_repeats, now=time.time()):
         await house.database.note(forget_repeats, now=time.time())
+
+
+async def _forget_secrets(house: House) -> None:
+    if await house.database.read(has_old_secrets, now=time.time()):
+        await house.database.write(forget_old_secrets, now=time.time())
 
 
 async def _forget_audit(house: House) -> None:

@@ -37,6 +37,9 @@ class Entry:
     request_id: str | None
 
 
+_INSERT = insert(audit)
+
+
 def note(
     connection: Connection,
     action: Action,
@@ -61,7 +64,7 @@ def note(
         address=actor.address,
         request_id=actor.request_id,
     )
-    connection.execute(insert(audit), {name: getattr(entry, name) for name in Entry.__slots__})
+    connection.execute(_INSERT, {name: getattr(entry, name) for name in Entry.__slots__})
 
 
 def list_entries(

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Request, Security
-from fastapi.security import HTTPBearer, SecurityScopes
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
 from sqlalchemy import Connection
 
 from service.audit import Action, Actor, note
@@ -12,11 +14,6 @@ from service.errors import Refused
 from service.scopes import DEFAULT_TENANT, Scope
 
 REALM = 'Bearer realm="nn-factory"'
-BEARER = HTTPBearer(
-    scheme_name="key",
-    description="The secret of an API key (`nnfactory keys create`), where NNF_AUTH=required.",
-    auto_error=False,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +51,33 @@ def anyone(actor: Actor) -> Caller:
     return Caller(DEFAULT_TENANT, frozenset({Scope.READ, Scope.WRITE, Scope.METRICS}), actor)
 
 
-async def permitted(
-    request: Request, needed: SecurityScopes, _: Annotated[object, Security(BEARER)]
-) -> Caller:
-    """Return who asks.
+class Permitted(SecurityBase):
+    """What a route asks for who calls it; in the description of the interface, the key that is wanted."""
 
-    Raises:
-        Refused: its key is not good for this.
-    """
-    caller: Caller = request.state.caller
-    for name in needed.scopes:
-        if not caller.may(Scope(name)):
-            raise _insufficient(caller, name)
-    return caller
+    def __init__(self) -> None:
+        self.scheme_name = "key"
+        self.model = HTTPBearer(
+            description="The secret of an API key (`nnfactory keys create`), where NNF_AUTH=required."
+        )
+
+    async def __call__(self, request: Request, needed: SecurityScopes) -> Caller:
+        """Return who asks.
+
+        Raises:
+            Refused: its key is not good for this.
+        """
+        caller: Caller = request.state.caller
+        for name in needed.scopes:
+            if not caller.may(Scope(name)):
+                raise _insufficient(caller, name)
+        return caller
 
 
-Reader = Annotated[Caller, Security(permitted, scopes=[Scope.READ.value])]
-Writer = Annotated[Caller, Security(permitted, scopes=[Scope.WRITE.value])]
-Watcher = Annotated[Caller, Security(permitted, scopes=[Scope.METRICS.value])]
-Admin = Annotated[Caller, Security(permitted, scopes=[Scope.ADMIN.value])]
+PERMITTED = Permitted()
+Reader = Annotated[Caller, Security(PERMITTED, scopes=[Scope.READ.value])]
+Writer = Annotated[Caller, Security(PERMITTED, scopes=[Scope.WRITE.value])]
+Watcher = Annotated[Caller, Security(PERMITTED, scopes=[Scope.METRICS.value])]
+Admin = Annotated[Caller, Security(PERMITTED, scopes=[Scope.ADMIN.value])]
 
 
 def _insufficient(caller: Caller, scope: str) -> Refused:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -199,7 +200,13 @@ def _settle(connection: Connection, uses: dict[str, float], failures: Counter[Fa
 
 def _address(scope: Scope) -> str | None:
     """Return where a request comes from; a proxy may say so in any words."""
+    client = scope["client"]
+    return None if client is None else _normal(client[0])
+
+
+@lru_cache(1024)
+def _normal(address: str) -> str | None:
     try:
-        return str(ipaddress.ip_address(scope["client"][0]))
-    except (TypeError, ValueError):
+        return str(ipaddress.ip_address(address))
+    except ValueError:
         return None

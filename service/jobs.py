@@ -110,6 +110,7 @@ EVERY = Filter()
 # What is not set when a job is inserted.
 _NOTHING: dict[str, Any] = dict.fromkeys(jobs.c.keys())
 # Made once: to compose a statement takes longer than to run it.
+_INSERT, _INSERT_EVENT = insert(jobs), insert(job_events)
 _OF_TENANT = select(jobs).where(jobs.c.id == bindparam("wanted"), jobs.c.tenant == bindparam("owner"))
 
 
@@ -156,9 +157,9 @@ def add_jobs(
     """
     owner = {"batch_id": batch_id, "tenant": tenant, "traceparent": traceparent}
     rows = [_queued(scenario, digest, request_id, now) | owner for scenario, digest in wanted]
-    connection.execute(insert(jobs), rows)
+    connection.execute(_INSERT, rows)
     event = {"at": now, "kind": "state", "data": {"state": State.QUEUED}}
-    connection.execute(insert(job_events), [{"job_id": row["id"], **event} for row in rows])
+    connection.execute(_INSERT_EVENT, [{"job_id": row["id"], **event} for row in rows])
     return [_job(_NOTHING | row) for row in rows]
 
 
@@ -237,6 +238,8 @@ def move(
     """
     if to in DONE:
         values = {"finished_at": now, "worker": None, "lease_until": None, **values}
+    if to is State.QUEUED:
+        values = {"phase": None, **values}
     query = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(_sources(to)))
     if hold is not None:
         query = query.where(jobs.c.worker == hold.worker, jobs.c.attempt == hold.attempt)

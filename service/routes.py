@@ -49,6 +49,7 @@ from service.reports import UNREPORTED, summarise
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
 
 router = APIRouter()
+SHORT_BYTES = 4096
 log = logging.getLogger(__name__)
 RETRY_AFTER_S = 1
 EXAMPLE: dict[str, Any] = {
@@ -135,7 +136,12 @@ async def submit_model(request: Request, caller: Writer) -> Response:
     repeat: Repeat | None = None
     known: Answered | None = None
     if key is None:
-        scenario, digest = await run_in_threadpool(_understand, raw, house.catalog)
+        # So short a text is understood sooner than another thread is woken.
+        scenario, digest = (
+            _understand(raw, house.catalog)
+            if len(raw) <= SHORT_BYTES
+            else await run_in_threadpool(_understand, raw, house.catalog)
+        )
         if scenario.device not in BUILT_IN:
             digest = await _look_up(house, caller, scenario)
     else:

@@ -107,6 +107,18 @@ def rotate_secret(connection: Connection, webhook: Webhook, *, now: float) -> We
     return made
 
 
+def has_old_secrets(connection: Connection, *, now: float) -> bool:
+    """Return whether ``forget_old_secrets`` would find anything; this only reads."""
+    query = select(webhooks.c.id).where(webhooks.c.old_secret_until <= now).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def forget_old_secrets(connection: Connection, *, now: float) -> int:
+    """Remove secrets that have signed along for long enough; return how many there were."""
+    found = update(webhooks).where(webhooks.c.old_secret_until <= now)
+    return connection.execute(found.values(old_secret=None, old_secret_until=None)).rowcount
+
+
 def delete_webhook(connection: Connection, tenant: str, webhook_id: str) -> bool:
     """Delete a webhook with its deliveries, also those that are not sent yet; say whether it was there."""
     found = delete(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.tenant == tenant)

@@ -9,10 +9,11 @@ them; the Card does not list it.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -242,6 +243,12 @@ class Card(Frozen):
             raise ValueError("raises are of the smaller sides, one each")
         return self
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, with other values if wanted, whose digest is its own."""
+        found = super().model_copy(update=update, deep=deep)
+        found.__dict__.pop("digest", None)
+        return found
+
     @property
     def names(self) -> tuple[str, ...]:
         """All that can be asked for: classes, then groups."""
@@ -251,7 +258,7 @@ class Card(Frozen):
         """Return the outputs of the model for a task whose names are all known."""
         return outputs_of(task, self.classes, self.groups)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The checkpoint's identity: sha256, hexadecimal, of everything that changes a model cut out of it."""
         facts: dict[str, object] = {

@@ -149,7 +149,11 @@ def test_a_job_that_is_put_back_is_the_next_to_be_taken(engine: Engine) -> None:
     add(engine)
     _, hold = claim(engine)
     with writing(engine) as connection:
+        note_phases(
+            connection, hold, [{"name": "one", "state": "running", "duration_ms": None}], 0.2, now=100.5
+        )
         assert release(connection, hold, now=101.0)
+        assert read(connection, job).phase is None
     again, hold = claim(engine, "b")
     assert (again.id, again.attempt, again.crashes) == (job.id, 2, 0)
 

@@ -1,4 +1,5 @@
 import base64
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection, Engine, select
@@ -16,7 +17,9 @@ from service.webhooks import (
     create_webhook,
     delete_webhook,
     enable_webhook,
+    forget_old_secrets,
     get_webhook,
+    has_old_secrets,
     list_webhooks,
     rotate_secret,
 )
@@ -67,6 +70,20 @@ def test_a_rotated_secret_leaves_the_one_before_to_sign_along_for_a_day(engine: 
         assert one.secrets == (second.secret, first.secret)
         (one,) = claim(connection, {made.id: 1}, now=3.0 + OVERLAP_S, lease_s=1.0)
         assert one.secrets == (second.secret,)
+
+
+def test_a_secret_that_has_signed_along_for_a_day_is_removed(engine: Engine) -> None:
+    with writing(engine) as connection:
+        made = create(connection)
+        rotated = rotate_secret(connection, made, now=2.0)
+        ends = 2.0 + OVERLAP_S
+        assert not has_old_secrets(connection, now=ends - 1)
+        assert forget_old_secrets(connection, now=ends - 1) == 0
+        assert has_old_secrets(connection, now=ends)
+        assert forget_old_secrets(connection, now=ends) == 1
+        assert not has_old_secrets(connection, now=ends)
+        kept = get_webhook(connection, "acme", made.id)
+        assert kept == replace(rotated, old_secret=None, old_secret_until=None)
 
 
 def test_a_webhook_is_enabled_by_its_tenant(engine: Engine) -> None:
