@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select
+from sqlalchemy import Connection, RowMapping, delete, select
 
 from service.ids import new_id
+from service.inserts import Insert
 from service.scopes import Action as Action
 from service.tables import audit
 
@@ -37,7 +38,7 @@ class Entry:
     request_id: str | None
 
 
-_INSERT = insert(audit)
+_insert = Insert(audit, Entry.__slots__)
 
 
 def note(
@@ -64,7 +65,7 @@ def note(
         address=actor.address,
         request_id=actor.request_id,
     )
-    connection.execute(_INSERT, {name: getattr(entry, name) for name in Entry.__slots__})
+    _insert(connection, [{name: getattr(entry, name) for name in Entry.__slots__}])
 
 
 def list_entries(

@@ -26,6 +26,8 @@ from service.errors import DataUnusable
 BUSY_TIMEOUT_MS = 10_000
 # So many writes of one process are committed together at most.
 TOGETHER = 64
+# After so many at once, the next are waited for a little: a commit costs the same for few and for many.
+SEVERAL, GATHER_S = 3, 0.002
 DRIVER = "postgresql+psycopg"
 # A server that does not answer within so long is away.
 CONNECT_TIMEOUT_S = 3
@@ -182,10 +184,15 @@ class Database:
         return await write.result
 
     async def _write_all(self) -> None:
+        several = False
         while self._waiting:
+            if several and len(self._waiting) < TOGETHER:
+                # Those that were answered just now are about to ask again.
+                await asyncio.sleep(GATHER_S)
             together, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
             # Who asked is gone: nothing was done yet, and nothing is.
             together = [write for write in together if not write.result.cancelled()]
+            several = len(together) >= SEVERAL
             if not together:
                 continue
             try:
@@ -262,7 +269,7 @@ def _open_file(url: URL) -> Engine:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataUnusable(folder, f"it cannot be made ({error.strerror})") from error
-    engine = create_engine(url, pool_size=8, max_overflow=40, json_serializer=_json)
+    engine = create_engine(url, pool_size=8, max_overflow=40, pool_use_lifo=True, json_serializer=_json)
     event.listen(engine, "connect", _configure_file)
     event.listen(engine, "begin", _begin_in_file)
     return engine

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, inser
 
 from assembler.scenario import Scenario
 from service.ids import new_id
+from service.inserts import Insert
 from service.outbox import is_heard, tell_of_job
 from service.scopes import DEFAULT_TENANT
 from service.state import DONE as DONE
@@ -110,7 +111,25 @@ EVERY = Filter()
 # What is not set when a job is inserted.
 _NOTHING: dict[str, Any] = dict.fromkeys(jobs.c.keys())
 # Made once: to compose a statement takes longer than to run it.
-_INSERT, _INSERT_EVENT = insert(jobs), insert(job_events)
+_insert = Insert(
+    jobs,
+    (
+        *(
+            "id",
+            "model_id",
+            "tenant",
+            "batch_id",
+            "state",
+            "progress",
+            "phases",
+            "attempt",
+            "crashes",
+            "scenario",
+        ),
+        *("scenario_digest", "request_id", "traceparent", "deadline_at", "created_at"),
+    ),
+)
+_insert_events = Insert(job_events, ("job_id", "at", "kind", "data"))
 _OF_TENANT = select(jobs).where(jobs.c.id == bindparam("wanted"), jobs.c.tenant == bindparam("owner"))
 
 
@@ -157,9 +176,9 @@ def add_jobs(
     """
     owner = {"batch_id": batch_id, "tenant": tenant, "traceparent": traceparent}
     rows = [_queued(scenario, digest, request_id, now) | owner for scenario, digest in wanted]
-    connection.execute(_INSERT, rows)
+    _insert(connection, rows)
     event = {"at": now, "kind": "state", "data": {"state": State.QUEUED}}
-    connection.execute(_INSERT_EVENT, [{"job_id": row["id"], **event} for row in rows])
+    _insert_events(connection, [{"job_id": row["id"], **event} for row in rows])
     return [_job(_NOTHING | row) for row in rows]
 
 
@@ -265,7 +284,7 @@ def cancel(connection: Connection, job_id: str, *, now: float) -> bool:
 
 def add_event(connection: Connection, job_id: str, kind: str, data: dict[str, Any], *, now: float) -> None:
     """Insert an event: ``state``, ``phase``, ``progress`` or ``done``."""
-    connection.execute(insert(job_events).values(job_id=job_id, at=now, kind=kind, data=data))
+    _insert_events(connection, [{"job_id": job_id, "at": now, "kind": kind, "data": data}])
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_notify(CHANNEL, job_id)))
 
