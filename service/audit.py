@@ -1,6 +1,7 @@
 """The audit log: who did what, when, and from where. What is done and its entry are one transaction."""
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 from sqlalchemy import Connection, RowMapping, delete, select
 
@@ -8,6 +9,9 @@ from service.ids import new_id
 from service.inserts import Insert
 from service.scopes import Action as Action
 from service.tables import audit
+
+# Ids sort by time: what is old stands first.
+FORGOTTEN_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +57,19 @@ def note(
     now: float,
 ) -> None:
     """Write down what was done; arguments are those of ``Entry``."""
-    entry = Entry(
-        id=new_id("aud"),
-        at=now,
-        action=action,
-        tenant=tenant,
-        key_id=actor.key_id,
-        target=target,
-        count=count,
-        detail=detail,
-        address=actor.address,
-        request_id=actor.request_id,
-    )
-    _insert(connection, [{name: getattr(entry, name) for name in Entry.__slots__}])
+    row = {
+        "id": new_id("aud"),
+        "at": now,
+        "action": action,
+        "tenant": tenant,
+        "key_id": actor.key_id,
+        "target": target,
+        "count": count,
+        "detail": detail,
+        "address": actor.address,
+        "request_id": actor.request_id,
+    }
+    _insert(connection, [row])
 
 
 def list_entries(
@@ -98,12 +102,17 @@ def list_entries(
 
 def has_old_entries(connection: Connection, *, before: float) -> bool:
     """Return whether ``forget_entries`` would find anything; this only reads."""
-    return connection.execute(select(audit.c.id).where(audit.c.at < before).limit(1)).first() is not None
+    oldest = connection.scalar(select(audit.c.at).order_by(audit.c.id).limit(1))
+    return oldest is not None and oldest < before
 
 
 def forget_entries(connection: Connection, *, before: float) -> int:
-    """Forget what is older than a time, s since 1970 UTC; return how many there were."""
-    return connection.execute(delete(audit).where(audit.c.at < before)).rowcount
+    """Forget some of what is older than a time, s since 1970 UTC, the oldest first; return how many there were."""
+    oldest = connection.execute(select(audit.c.id, audit.c.at).order_by(audit.c.id).limit(FORGOTTEN_AT_ONCE))
+    old = [row.id for row in takewhile(lambda row: row.at < before, oldest)]
+    if old:
+        connection.execute(delete(audit).where(audit.c.id <= old[-1]))
+    return len(old)
 
 
 def _entry(row: RowMapping) -> Entry:

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import hashlib
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -222,19 +223,28 @@ def _write_together(engine: Engine, together: Sequence[_Write]) -> list[Any]:
     outcomes: list[Any] = []
     with writing(engine, durable=any(write.durable for write in together)) as connection:
         for write in together:
-            # By hand: the toolkit's own savepoints take as long as the row.
-            connection.exec_driver_sql("SAVEPOINT one")
+            _say(connection, "SAVEPOINT one")
             try:
                 outcomes.append(write.act(connection))
-                connection.exec_driver_sql("RELEASE one")
+                _say(connection, "RELEASE one")
             except Exception as error:
-                connection.exec_driver_sql("ROLLBACK TO one")
-                connection.exec_driver_sql("RELEASE one")
+                _say(connection, "ROLLBACK TO one")
+                _say(connection, "RELEASE one")
                 # Of a full disk all must hear; a row that was there already is one write's own fault.
                 if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
                     raise
                 outcomes.append(error)
     return outcomes
+
+
+def _say(connection: Connection, statement: str) -> None:
+    """Have SQLite do something at once: by the toolkit a savepoint takes as long as a row."""
+    try:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.execute(statement)
+    except sqlite3.OperationalError as error:
+        raise OperationalError(statement, None, error) from error
 
 
 def one_at_a_time(connection: Connection, name: str) -> None:

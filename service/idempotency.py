@@ -45,13 +45,15 @@ class Repeat:
 class Answered:
     """What a request made (the id of a job or a batch), whether an earlier one did, and what was answered then.
 
-    ``content`` is None where nothing was yet, or the process ended before it answered.
+    ``content`` is None where nothing was yet, or the process ended before it answered; ``eta_s`` is when the job is
+    expected to end that was just made.
     """
 
     made: str
     repeated: bool = False
     status: int = 202
     content: str | None = None
+    eta_s: float = 0.0
 
 
 def find_repeat(

@@ -57,15 +57,25 @@ class Metrics:
         self.submitted = self._counter("submitted_jobs", "Jobs that were accepted.", "route")
         self.downloaded = self._counter("downloaded_bytes", "Bytes of artifacts that were sent.")
         self.store_errors = self._counter("store_errors", "Uses of the artifact store that failed.")
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         build = Gauge("nnfactory_build_info", "The program.", ["version"], registry=self.registry)
         build.labels(version("nn-factory")).set(1)
         ProcessCollector(registry=self.registry)
 
     def note_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        labels = method, route, str(status)
-        self.requests.labels(*labels).inc()
-        self.request_s.labels(*labels).observe(seconds)
+        counted, timed = self._of(method, route, status)
+        counted.inc()
+        timed.observe(seconds)
+
+    def _of(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        """Return what counts and times the requests of some labels; these are few, and looked up slowly."""
+        found = self._known.get((method, route, status))
+        if found is None:
+            labels = method, route, str(status)
+            found = self.requests.labels(*labels), self.request_s.labels(*labels)
+            self._known[method, route, status] = found
+        return found
 
     def note_problem(self, code: str) -> None:
         """Count an answer that is a problem."""

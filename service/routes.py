@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import logging
 import math
 import time
@@ -159,8 +158,7 @@ async def submit_model(request: Request, caller: Writer) -> Response:
         body = await house.database.read(_read_job, caller.tenant, found.made, house.backlog)
     elif wait_s is None and not found.repeated:
         # As it stands: to read and to write it once more takes longer than to insert it.
-        queue = json.loads(found.content)["queue"]
-        headers |= _retry_after(queue["eta_s"] if queue else 0.0)
+        headers |= _retry_after(found.eta_s)
         return Response(found.content, 202, headers, media_type="application/json")
     else:
         body = JobView.model_validate_json(found.content)
@@ -346,7 +344,7 @@ def _add(
         note_repeat(connection, repeat, job.id, now=now)
         if not waits:
             note_answer(connection, repeat, 202, content)
-    return Answered(job.id, content=content)
+    return Answered(job.id, content=content, eta_s=place.eta_s)
 
 
 def _cancel(connection: Connection, caller: Caller, job_id: str) -> bool:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 from service.scopes import DEFAULT_TENANT
@@ -26,6 +27,8 @@ def tenant() -> Column[str]:
     """Return the column that says whose a row is; what was there before there were tenants is the default one's."""
     return Column("tenant", String, nullable=False, server_default=DEFAULT_TENANT)
 
+
+IN_BATCH = text("batch_id IS NOT NULL")
 
 jobs = Table(
     "jobs",
@@ -57,7 +60,7 @@ jobs = Table(
     Index("jobs_by_digest", "tenant", "scenario_digest", "state", "reused_from", "id"),
     Index("jobs_by_tenant", "tenant", "id"),
     Index("jobs_by_tenant_and_state", "tenant", "state", "id"),
-    Index("jobs_by_batch", "batch_id", "id"),
+    Index("jobs_by_batch", "batch_id", "id", sqlite_where=IN_BATCH, postgresql_where=IN_BATCH),
 )
 
 # Jobs that have ended and stand in no figure yet; without a foreign key, since jobs are removed.
@@ -287,5 +290,4 @@ audit = Table(
     Column("address", String),
     Column("request_id", String),
     Index("audit_by_tenant", "tenant", "id"),
-    Index("audit_by_age", "at"),
 )

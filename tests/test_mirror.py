@@ -22,6 +22,7 @@ UNTESTED = {
     "service/migrations/versions/0008_figures.py": MIGRATED,
     "service/migrations/versions/0009_rotation.py": MIGRATED,
     "service/migrations/versions/0010_devices.py": MIGRATED,
+    "service/migrations/versions/0011_indexes.py": MIGRATED,
     "assembler/phase.py": "two plain values: test_assemble.py asserts when each is yielded",
     "service/calls/errors.py": PLAIN,
     "assembler/errors.py": PLAIN,

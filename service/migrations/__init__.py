@@ -12,7 +12,7 @@ from sqlalchemy.exc import DatabaseError
 from service.db import is_embedded, one_at_a_time, reading, writing
 from service.errors import DataUnusable, SettingInvalid
 
-HEAD = "0010"
+HEAD = "0011"
 
 
 def bring_up_to_date(engine: Engine) -> None:

@@ -44,7 +44,7 @@ def test_what_was_done_is_read_newest_first_and_by_tenant_kind_and_key(engine: E
 def test_a_service_forgets_what_is_older_than_it_keeps(house: House) -> None:
     now = time.time()
     with writing(house.engine) as connection:
-        for age_days in (1, 3):
+        for age_days in (3, 1):
             note(connection, Action.JOB_SUBMITTED, ACTOR, tenant="acme", now=now - age_days * 24 * 3600)
     app = create_app(replace(house, settings=replace(house.settings, audit_days=2.0)))
 
