@@ -21,6 +21,7 @@ def canonical(value: Any) -> bytes:
 
     Raises:
         rfc8785.CanonicalizationError: it is no value that RFC 8785 knows: not finite, a whole number beyond 2^53.
+        UnicodeEncodeError: a name is no text.
     """
     try:
         text = json.dumps(_alike(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -27,12 +27,15 @@ VALUES = st.recursive(
 @given(VALUES)
 @example({"latency_ms": 5.0, "size_mb": 1e-5, "classes": ["a", "é"], "none": None, "yes": True})
 @example({"\ue000": 1, "\U00010000": 2})
+@example({"\ud800": None})
+@example({"\ud800": None, "a": math.nan})
 @example([-0.0, 1e16, 123456789.5, 1e-4, 9.999e-5])
 def test_it_is_what_the_library_writes(value: Any) -> None:
     try:
         wanted = rfc8785.dumps(value)
-    except rfc8785.CanonicalizationError:
-        with pytest.raises(rfc8785.CanonicalizationError):
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+        # The latter is what it says of names with half a surrogate pair.
+        with pytest.raises(type(error)):
             canonical(value)
         return
     assert canonical(value) == wanted
