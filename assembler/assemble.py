@@ -7,7 +7,7 @@ from functools import partial
 import onnx
 
 from assembler.artifact import MEGABYTE, Assembly, Basis, Diagnosis, LimitCheck, Measured, Predicted, address
-from assembler.candidate import cut, finish, refitted
+from assembler.candidate import Candidate, cut, finish, refitted
 from assembler.choose import Chooser
 from assembler.compile.onnx import build
 from assembler.device import Profile
@@ -85,10 +85,7 @@ def assemble(
     for attempt in range(RETRIES + 1):
         assert choice is not None
         best, proposal = choice.candidate, choice.proposal
-        yield Phase("compiling")
-        content = _compiled(best.subnet, scenario, card)
-        yield Phase("verifying")
-        accuracy = verify(content, best, checkpoint.supernet, images.validation)
+        content, accuracy = yield from _verified(best, scenario, checkpoint, images)
         yield Phase("measuring")
         measurement = quickest(
             scenario.limits,
@@ -176,10 +173,7 @@ def _elsewhere(
     choice = Chooser(scenario, checkpoint, estimator, profile, images, caps, None).choose()
     assert choice is not None
     best, proposal = choice.candidate, choice.proposal
-    yield Phase("compiling")
-    content = _compiled(best.subnet, scenario, card)
-    yield Phase("verifying")
-    accuracy = verify(content, best, checkpoint.supernet, images.validation)
+    content, accuracy = yield from _verified(best, scenario, checkpoint, images)
     measured = _measured(content, None, accuracy, len(images.validation), scenario.limits)
     assembly = _assembly(scenario, card, profile, best.gates, proposal.predicted, content, measured)
     if scenario.refine is not None and (nearest or _lacks_at_most_accuracy(assembly)):
@@ -190,6 +184,16 @@ def _elsewhere(
     if not assembly.limits_met and not nearest:
         raise Infeasible(_missed(scenario, estimator, profile, assembly, measured))
     yield assembly
+
+
+def _verified(
+    best: Candidate, scenario: Scenario, checkpoint: Checkpoint, images: TaskImages
+) -> Generator[Phase, None, tuple[bytes, float]]:
+    """Yield the phases in which a candidate becomes a file; return that and its accuracy on validation images."""
+    yield Phase("compiling")
+    content = _compiled(best.subnet, scenario, checkpoint.card)
+    yield Phase("verifying")
+    return content, verify(content, best, checkpoint.supernet, images.validation)
 
 
 def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:

@@ -9,18 +9,18 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from assembler.errors import ProfileDamaged, ProfileUnsaved
-from supernet.card import Architecture, Card
+from supernet.card import Architecture, Card, Digested
 
 RUNTIME = "onnxruntime"
 FOLDER = "profiles"
@@ -121,7 +121,7 @@ class ShrunkFit(Frozen):
     latency: LatencyFit
 
 
-class Profile(Frozen):
+class Profile(Digested):
     """What the nets of one supernet cost on one device."""
 
     device: str
@@ -133,12 +133,6 @@ class Profile(Frozen):
     shrunk: tuple[ShrunkFit, ...] = ()
     memory: MemoryFit
     quality: Quality
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy, with other values if wanted, whose digest is its own."""
-        found = super().model_copy(update=update, deep=deep)
-        found.__dict__.pop("digest", None)
-        return found
 
     def at(self, side: int | None) -> "Profile":
         """Return the profile of nets that shrink their image to ``side`` px first; None is the whole image."""

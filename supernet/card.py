@@ -29,6 +29,16 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Digested(Frozen):
+    """Base of values with a ``digest``, a cached property."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, with other values if wanted, whose digest is its own."""
+        found = super().model_copy(update=update, deep=deep)
+        found.__dict__.pop("digest", None)
+        return found
+
+
 class Activation(StrEnum):
     """What follows a normalised convolution."""
 
@@ -204,7 +214,7 @@ class Figures(Frozen):
     predictor_pairs: int = Field(ge=0, description="unseen class sets it was measured on")
 
 
-class Card(Frozen):
+class Card(Digested):
     """Everything about a checkpoint but its numbers."""
 
     name: str
@@ -242,12 +252,6 @@ class Card(Frozen):
         if self.raises and len(self.raises) != len(self.architecture.sides):
             raise ValueError("raises are of the smaller sides, one each")
         return self
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy, with other values if wanted, whose digest is its own."""
-        found = super().model_copy(update=update, deep=deep)
-        found.__dict__.pop("digest", None)
-        return found
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -21,8 +21,10 @@ from assembler.device import (
     this_machine,
 )
 from assembler.errors import ProfileDamaged, ProfileUnsaved
+from assembler.nominal import nominal_profile
 from supernet.card import Architecture, Card, DataSource, Figures, Training
 from supernet.task import Kind
+from tests.shapes import SMALL
 
 
 @pytest.fixture
@@ -208,3 +210,11 @@ def test_a_figure_that_a_profile_does_not_have_leaves_its_digest_alone(profile: 
     facts = json.loads(profile.model_dump_json())
     del facts["shrunk"]
     assert Profile.model_validate_json(json.dumps(facts)).digest == profile.digest
+
+
+def test_a_copy_has_a_digest_of_its_own() -> None:
+    profile = nominal_profile(SMALL)
+    known = profile.digest
+    slower = profile.model_copy(update={"threads": profile.threads + 1})
+    assert slower.digest != known
+    assert slower.model_copy(update={"threads": profile.threads}).digest == known == profile.digest
