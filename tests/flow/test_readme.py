@@ -83,7 +83,7 @@ def test_own_classes_are_trained_served_and_asked_for(fruit: Path, profiled: Pat
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    said = run(train.replace("--minutes 10", "--minutes 2"))
+    said = run(train.replace("--minutes 10", "--minutes 1"))
     assert "3 classes, 36 usable images" in said
     assert (fruit / "zoo" / "photos" / "look.html").exists()
     with serving(serve.replace("serve", "serve --port 0"), fruit, environment) as address:
