@@ -1,7 +1,6 @@
 """Routes of API keys and of the audit log."""
 
 import json
-import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -14,6 +13,7 @@ from assembler.scenario import Strict
 from assembler.strict import parse_json, pointer, unsafe_strings
 from service.audit import Action, list_entries, note
 from service.auth import Admin, Caller
+from service.db import now_in
 from service.errors import Refused
 from service.gate import Gate
 from service.house import House
@@ -152,7 +152,7 @@ def _demand_right(caller: Caller, wanted: KeyWanted) -> None:
 
 
 def _create(connection: Connection, wanted: KeyWanted, caller: Caller) -> tuple[Key, str]:
-    now, tenant = time.time(), wanted.tenant or caller.tenant
+    now, tenant = now_in(connection), wanted.tenant or caller.tenant
     key, secret = create_key(
         connection,
         tenant,
@@ -166,7 +166,7 @@ def _create(connection: Connection, wanted: KeyWanted, caller: Caller) -> tuple[
 
 
 def _revoke(connection: Connection, key_id: str, caller: Caller) -> None:
-    now, key = time.time(), _find(connection, key_id, caller)
+    now, key = now_in(connection), _find(connection, key_id, caller)
     if revoke_key(connection, key_id, now=now):
         note(connection, Action.KEY_REVOKED, caller.actor, tenant=key.tenant, target=key_id, now=now)
 

@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -229,10 +229,11 @@ async def _add_up(house: House) -> None:
 async def _announce_again(house: House) -> None:
     """Announce what waits for long: Redis may have lost it. Those that it knows it does not deliver twice."""
     if house.settings.redis_url is not None and house.announcer.idle:
-        before = time.time() - ANNOUNCED_AGAIN_S
-        house.announcer.announce(
-            await house.database.read(waiting_since, before=before, limit=ANNOUNCED_AT_ONCE)
-        )
+        house.announcer.announce(await house.database.read(_waiting_long))
+
+
+def _waiting_long(connection: Connection) -> list[str]:
+    return waiting_since(connection, before=now_in(connection) - ANNOUNCED_AGAIN_S, limit=ANNOUNCED_AT_ONCE)
 
 
 async def _fetch_profiles(house: House) -> None:
@@ -246,24 +247,34 @@ async def _look(house: House) -> None:
 
 
 async def _forget(house: House) -> None:
-    if await house.database.read(has_old_repeats, now=time.time()):
-        await house.database.note(forget_repeats, now=time.time())
+    await _do_if(house, has_old_repeats, forget_repeats)
 
 
 async def _forget_secrets(house: House) -> None:
-    if await house.database.read(has_old_secrets, now=time.time()):
-        await house.database.write(forget_old_secrets, now=time.time())
+    await _do_if(house, has_old_secrets, forget_old_secrets)
 
 
 async def _forget_audit(house: House) -> None:
-    before = time.time() - house.settings.audit_days * 24 * 3600
-    if await house.database.read(has_old_entries, before=before):
-        await house.database.note(forget_entries, before=before)
+    kept_s = house.settings.audit_days * 24 * 3600
+    await _do_if(
+        house,
+        lambda connection, *, now: has_old_entries(connection, before=now - kept_s),
+        lambda connection, *, now: forget_entries(connection, before=now - kept_s),
+    )
 
 
 async def _sweep(house: House) -> None:
-    if await house.database.read(lambda connection: needs_sweep(connection, now=now_in(connection))):
-        await house.database.write(lambda connection: sweep(connection, now=now_in(connection)))
+    await _do_if(house, needs_sweep, sweep)
+
+
+class _Timely(Protocol):
+    def __call__(self, connection: Connection, *, now: float) -> Any: ...
+
+
+async def _do_if(house: House, needed: _Timely, act: _Timely) -> None:
+    """Do something where there is need of it: to look costs others nothing. Both are told the database's time."""
+    if await house.database.read(lambda connection: needed(connection, now=now_in(connection))):
+        await house.database.write(lambda connection: act(connection, now=now_in(connection)))
 
 
 def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -73,9 +73,9 @@ async def retire_old(house: House) -> int:
     """Delete the jobs and models that are older than the settings want them; return how many there were."""
     if house.settings.keep_s is None:
         return 0
-    count, before = 0, time.time() - house.settings.keep_s
-    while await house.database.read(has_old, before=before):
-        count += await house.database.write(_retire, before)
+    count, kept_s = 0, house.settings.keep_s
+    while await house.database.read(_has_old, kept_s):
+        count += await house.database.write(_retire, kept_s)
     return count
 
 
@@ -84,8 +84,7 @@ async def tidy(house: House) -> int:
     await house.database.note(forget_pins)
     await house.database.note(forget_reports)
     kept_s = min(KEPT_S, max(house.settings.keep_s or KEPT_S, UNSENT_S))
-    await house.database.note(forget_deliveries, before=time.time() - kept_s)
-    await house.database.note(forget_gone, before=time.time() - REMEMBERED_S)
+    await house.database.note(_forget, kept_s)
     stored = house.store.stored_before(time.time() - LEFT_AFTER_S)
     count = 0
     while some := await run_in_threadpool(lambda: list(islice(stored, ORPHANS_AT_ONCE))):
@@ -99,8 +98,19 @@ def _begin(connection: Connection) -> Removal:
     return begin_removal(connection, now=now_in(connection), limit=AT_ONCE)
 
 
-def _retire(connection: Connection, before: float) -> int:
-    return retire(connection, before=before, now=now_in(connection), limit=AT_ONCE)
+def _has_old(connection: Connection, kept_s: float) -> bool:
+    return has_old(connection, before=now_in(connection) - kept_s)
+
+
+def _retire(connection: Connection, kept_s: float) -> int:
+    now = now_in(connection)
+    return retire(connection, before=now - kept_s, now=now, limit=AT_ONCE)
+
+
+def _forget(connection: Connection, kept_s: float) -> None:
+    now = now_in(connection)
+    forget_deliveries(connection, before=now - kept_s)
+    forget_gone(connection, before=now - REMEMBERED_S)
 
 
 def _doom(connection: Connection, digests: list[str]) -> int:

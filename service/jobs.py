@@ -29,6 +29,8 @@ MOVES: Mapping[State, frozenset[State]] = {
 }
 
 
+# How long the worker of a job that is to be cancelled has for it; then the job is cancelled all the same.
+CANCEL_S = 8.0
 # Where a PostgreSQL server tells which job has an event.
 CHANNEL = "nnf_jobs"
 
@@ -275,9 +277,13 @@ def move(
 def cancel(connection: Connection, job_id: str, *, now: float) -> bool:
     """End a queued job at once, ask the worker of a running one to end it; say whether there was anything to do."""
     # Between the two a worker may have taken it.
-    for source, to in ((State.QUEUED, State.CANCELLED), (State.RUNNING, State.CANCELLING)):
+    bounded: dict[str, Any] = {"lease_until": now + CANCEL_S}
+    for source, to, values in (
+        (State.QUEUED, State.CANCELLED, {}),
+        (State.RUNNING, State.CANCELLING, bounded),
+    ):
         job = get_job(connection, job_id)
-        if job is not None and job.state is source and move(connection, job_id, to, now=now):
+        if job is not None and job.state is source and move(connection, job_id, to, now=now, **values):
             return True
     return False
 

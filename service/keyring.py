@@ -1,7 +1,6 @@
 """Commands for API keys; they work on the database itself, so that there is a first key."""
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,12 +98,12 @@ def _create(
     engine: "Engine", tenant: str, scopes: list[Scope], label: str | None, life_s: float | None
 ) -> "tuple[Key, str]":
     from service.audit import Action, Actor, note
-    from service.db import writing
+    from service.db import now_in, writing
     from service.keys import create_key
 
-    now = time.time()
-    expires_at = None if life_s is None else now + life_s
     with writing(engine) as connection:
+        now = now_in(connection)
+        expires_at = None if life_s is None else now + life_s
         key, secret = create_key(
             connection, tenant, scopes=scopes, label=label, expires_at=expires_at, now=now
         )
@@ -115,12 +114,12 @@ def _create(
 def _revoke(engine: "Engine", key_id: str) -> str | None:
     """Revoke a key; return since when it is, RFC 3339."""
     from service.audit import Action, Actor, note
-    from service.db import writing
+    from service.db import now_in, writing
     from service.keys import get_key, revoke_key
     from service.schemas import rfc3339
 
-    now = time.time()
     with writing(engine) as connection:
+        now = now_in(connection)
         key = get_key(connection, key_id)
         if key is None:
             raise SettingInvalid("there is no key of this id; `nnfactory keys list` shows them")

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 from sqlalchemy import Engine
@@ -64,7 +63,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         builder = load(settings)
         if not is_embedded(engine):
             with writing(engine) as connection:
-                share_profiles(connection, settings.data_dir, now=time.time())
+                share_profiles(connection, settings.data_dir, now=now_in(connection))
         labour = Worker(settings, engine, store, builder, heart, worker, traces)
         for number in ending:
             signal.signal(number, lambda *_: labour.stop())
@@ -83,7 +82,7 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         heart.stop()
         try:
             with writing(engine) as connection:
-                remove_worker(connection, worker, crashed=False, now=time.time())
+                remove_worker(connection, worker, crashed=False, now=now_in(connection))
         except SQLAlchemyError:
             log.exception("the worker could not sign off; its lease will run out")
         engine.dispose()
@@ -92,8 +91,9 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
 
 
 def _register(engine: Engine, worker: str, *, supervised: bool) -> None:
-    host, now = process_space(), time.time()
+    host = process_space()
     with writing(engine) as connection:
+        now = now_in(connection)
         if not supervised:
             # Nobody else here takes back what a worker held that crashed and was started again.
             remove_dead_workers(connection, host=host, crashed=True, now=now)

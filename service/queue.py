@@ -20,6 +20,8 @@ MAX_CRASHES = 3
 MAX_ATTEMPTS = 10
 DEFAULT_DURATION_S = 0.5
 LATELY = 500
+# So many jobs that share one build end in one transaction.
+TWINS_AT_ONCE = 50
 FULL_RETRY_S = 5
 HELD = (State.RUNNING, State.CANCELLING)
 
@@ -65,6 +67,26 @@ def claim_twin(
     return _claim(connection, query, worker, lease_s=lease_s, now=now)
 
 
+def fail_twins(
+    connection: Connection, job: Job, digest: str, error: dict[str, Any], *, now: float
+) -> list[tuple[Job, Hold]]:
+    """End some queued jobs of a scenario digest with the error that a job of the same scenario ended with.
+
+    Returns:
+        Those that were ended, not more than ``TWINS_AT_ONCE``.
+    """
+    ended: list[tuple[Job, Hold]] = []
+    while len(ended) < TWINS_AT_ONCE:
+        taken = claim_twin(connection, job.worker or "", job.tenant, digest, lease_s=0.0, now=now)
+        if taken is None:
+            break
+        twin, hold = taken
+        own = {**error, "instance": f"/jobs/{twin.id}", "request_id": twin.request_id}
+        move(connection, twin.id, State.FAILED, now=now, hold=hold, error=own)
+        ended.append(taken)
+    return ended
+
+
 def _claim(
     connection: Connection, query: Select[Any], worker: str, *, lease_s: float, now: float
 ) -> tuple[Job, Hold] | None:
@@ -90,11 +112,28 @@ def _claim(
 
 
 def renew(connection: Connection, hold: Hold, *, lease_s: float, now: float) -> State | None:
-    """Prolong a worker's lease and return where its job stands, None where it held none any more."""
-    for state in HELD:
-        if _update_held(connection, hold, state, lease_until=now + lease_s):
-            return state
-    return None
+    """Prolong a worker's lease and return where its job stands, None where it held none any more.
+
+    That of a job which is to be cancelled is not prolonged.
+    """
+    if _update_held(connection, hold, lease_until=now + lease_s):
+        return State.RUNNING
+    return State.CANCELLING if _update_held(connection, hold, State.CANCELLING, worker=hold.worker) else None
+
+
+def give_way(connection: Connection, job: Job, hold: Hold, digest: str, *, now: float) -> bool:
+    """Write a digest that was not known when the job was taken, and put the job back if its twin is running."""
+    one_at_a_time(connection, "claim")
+    running = select(jobs.c.id).where(
+        jobs.c.tenant == job.tenant,
+        jobs.c.scenario_digest == digest,
+        jobs.c.state == State.RUNNING,
+        jobs.c.id != job.id,
+    )
+    if connection.execute(running.limit(1)).first() is None:
+        note_digest(connection, hold, digest)
+        return False
+    return release(connection, hold, now=now, scenario_digest=digest)
 
 
 def note_digest(connection: Connection, hold: Hold, digest: str) -> bool:
@@ -121,9 +160,11 @@ def note_progress(connection: Connection, hold: Hold, progress: float, *, now: f
     return noted
 
 
-def release(connection: Connection, hold: Hold, *, now: float) -> bool:
-    """Put a job back into the queue that its worker has no time for any more."""
-    return move(connection, hold.job_id, State.QUEUED, now=now, hold=hold, worker=None, lease_until=None)
+def release(connection: Connection, hold: Hold, *, now: float, **values: Any) -> bool:
+    """Put a job back into the queue that its worker does not go on with."""
+    return move(
+        connection, hold.job_id, State.QUEUED, now=now, hold=hold, worker=None, lease_until=None, **values
+    )
 
 
 def confirm_cancel(connection: Connection, hold: Hold, *, now: float) -> bool:
@@ -164,8 +205,11 @@ def take_back(connection: Connection, job: Job, *, crashed: bool, now: float) ->
         return confirm_cancel(connection, hold, now=now)
     crashes = job.crashes + crashed
     if crashes >= MAX_CRASHES:
-        error = _error(job, "poisoned", f"the job crashed its worker {crashes} times")
-        return move(connection, job.id, State.FAILED, now=now, hold=hold, crashes=crashes, error=error)
+        error = _error(job, "poisoned", f"the scenario crashed the worker {crashes} times")
+        ended = move(connection, job.id, State.FAILED, now=now, hold=hold, crashes=crashes, error=error)
+        if ended and job.scenario_digest is not None:
+            fail_twins(connection, job, job.scenario_digest, error, now=now)
+        return ended
     if job.attempt >= MAX_ATTEMPTS:
         error = _error(job, "worker-lost", f"the job's worker was lost {job.attempt} times")
         return move(connection, job.id, State.FAILED, now=now, hold=hold, error=error)

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.concurrency import run_in_threadpool
 
 from service.app import create_app
-from service.db import writing
+from service.db import now_in, writing
 from service.errors import SettingInvalid
 from service.folder import held
 from service.house import House, open_house
@@ -60,7 +60,7 @@ def _serve(settings: Settings, host: str, port: int, worker_command: Sequence[st
     bring_up_to_date(house.engine)
     with writing(house.engine) as connection:
         # They were killed with everything else: that is not the fault of their jobs.
-        remove_dead_workers(connection, host=process_space(), crashed=False, now=time.time())
+        remove_dead_workers(connection, host=process_space(), crashed=False, now=now_in(connection))
     traces = open_traces()
     server = Server(house, traces)
     supervisor = None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.db import writing
+from service.db import now_in, writing
 from service.ids import new_id
 from service.outcome import EXIT_UNUSABLE
 from service.queue import remove_worker
@@ -67,13 +67,15 @@ class Supervisor(threading.Thread):
                 process.stdin.close()
             if self._stopping.is_set():
                 return
-            self._bury(worker, crashed=True)
+            held_jobs = self._bury(worker, crashed=True)
             if code == EXIT_UNUSABLE:
                 self.unusable = True
                 self._on_unusable()
                 return
             log.warning("the worker ended with %d and is started again", code, extra={"worker": worker})
-            pause_s = FIRST_PAUSE_S if time.monotonic() - started > STEADY_S else pause_s
+            # A job that brings its worker down is tried a few times only: others need not wait for that.
+            if held_jobs or time.monotonic() - started > STEADY_S:
+                pause_s = FIRST_PAUSE_S
             pause_s = self._pause(pause_s)
 
     def stop(self) -> None:
@@ -108,9 +110,11 @@ class Supervisor(threading.Thread):
         self._stopping.wait(pause_s)
         return min(pause_s * 2, LONGEST_PAUSE_S)
 
-    def _bury(self, worker: str, *, crashed: bool) -> None:
+    def _bury(self, worker: str, *, crashed: bool) -> int:
+        """Take back a dead worker's jobs; return how many there were."""
         try:
             with writing(self._engine) as connection:
-                remove_worker(connection, worker, crashed=crashed, now=time.time())
+                return remove_worker(connection, worker, crashed=crashed, now=now_in(connection))
         except SQLAlchemyError:
             log.exception("the jobs of a dead worker could not be taken back; their lease will run out")
+            return 0

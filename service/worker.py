@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from assembler.artifact import Assembly
+from assembler.errors import Infeasible
 from assembler.phase import Phase, PhaseProgress
 from assembler.scenario import Scenario
 from service.contents import decide_alone, pin
@@ -27,9 +28,12 @@ from service.profiles import share_profiles
 from service.progress import Progress
 from service.pulse import Keeper
 from service.queue import (
+    TWINS_AT_ONCE,
     claim_next,
     claim_twin,
     confirm_cancel,
+    fail_twins,
+    give_way,
     note_digest,
     note_phases,
     note_progress,
@@ -43,7 +47,6 @@ from service.watch import open_watch
 AWAKE_S = 0.01
 DROWSY_S = 0.02
 DROWSY_AFTER_S = 5.0
-TWINS_AT_ONCE = 50
 # How long a job that is being worked on waits for a database server that is away.
 AWAY_S = 120.0
 AGAIN_S = 0.25
@@ -155,7 +158,7 @@ class Worker:
         """Take up new supernets, and tell other machines what was measured for them."""
         if self._builder.look() and not is_embedded(self._engine):
             folder = self._settings.data_dir
-            self._write(lambda connection: share_profiles(connection, folder, now=time.time()))
+            self._write(lambda connection: share_profiles(connection, folder, now=now_in(connection)))
 
     def work_once(self, job_id: str | None = None) -> bool:
         """Take the next job, or a certain one, to its end if it may run; say whether there was one."""
@@ -180,10 +183,13 @@ class Worker:
         return True
 
     def _work(self, job: Job, hold: Hold, ends_at: float, progress: Progress) -> None:
+        digest = job.scenario_digest
         try:
             scenario = Scenario.model_validate_json(json.dumps(job.scenario))
             own = self._own_devices(job.tenant, scenario)
             digest = self._builder.digest(scenario, own)
+            if digest != job.scenario_digest and self._gives_way(job, hold, digest):
+                return
             if not self._reuse(job, hold, digest, progress):
                 outcome = self._build(scenario, own, hold, ends_at, progress)
                 self._publish(job, hold, outcome, digest, progress)
@@ -198,13 +204,16 @@ class Worker:
             if not self._write(lambda connection: release(connection, hold, now=now_in(connection))):
                 self._cancelled(hold)
         except Exception as error:
-            self._fail(job, hold, error, progress)
+            self._fail(job, hold, error, digest, progress)
 
     def _own_devices(self, tenant: str, scenario: Scenario) -> Own:
         """Return the tenant's device that a scenario is for, with its newest profiles, unless it is built in."""
         if scenario.device in BUILT_IN:
             return NONE
         return self._note(lambda connection: find_own(connection, tenant, [scenario.device]))
+
+    def _gives_way(self, job: Job, hold: Hold, digest: str) -> bool:
+        return self._note(lambda connection: give_way(connection, job, hold, digest, now=now_in(connection)))
 
     def _reuse(self, job: Job, hold: Hold, digest: str, progress: Progress) -> bool:
         """End a job with the files that an equal scenario left, if there are any and they are whole."""
@@ -330,7 +339,7 @@ class Worker:
         )
         progress.spans.note(State.SUCCEEDED, reused_from=reused_from)
 
-    def _fail(self, job: Job, hold: Hold, error: Exception, progress: Progress) -> None:
+    def _fail(self, job: Job, hold: Hold, error: Exception, digest: str | None, progress: Progress) -> None:
         progress.end(succeeded=False)
         found = job_problem(error, job_id=job.id, request_id=job.request_id)
         if found["fault"] == "service":
@@ -341,6 +350,20 @@ class Worker:
             lambda connection: move(connection, job.id, State.FAILED, now=now_in(connection), **end)
         ):
             self._cancelled(hold)
+        elif isinstance(error, Infeasible) and digest is not None:
+            while self._fail_twins(job, digest, found):
+                pass
+
+    def _fail_twins(self, job: Job, digest: str, error: dict[str, Any]) -> bool:
+        """End some of the jobs that waited for a build that cannot be; say whether there may be more."""
+        ended = self._write(
+            lambda connection: fail_twins(connection, job, digest, error, now=now_in(connection))
+        )
+        for twin in ended:
+            spans = self._traces.begin_job(*twin)
+            spans.note(State.FAILED, error["code"])
+            spans.close()
+        return len(ended) == TWINS_AT_ONCE and not self._stop.is_set()
 
     def _cancelled(self, hold: Hold) -> bool:
         """End a job that was to be cancelled; say whether it was."""

@@ -17,6 +17,7 @@ from service.queue import (
     claim_next,
     claim_twin,
     confirm_cancel,
+    give_way,
     has_ready_worker,
     needs_sweep,
     note_phases,
@@ -213,14 +214,62 @@ def test_a_job_to_be_cancelled_ends_when_its_worker_is_gone(engine: Engine, by: 
     claim(engine)
     with writing(engine) as connection:
         cancel(connection, job.id, now=101.0)
-        assert not needs_sweep(connection, now=109.0)
-        assert needs_sweep(connection, now=111.0)
+        assert not needs_sweep(connection, now=108.9)
+        assert needs_sweep(connection, now=109.0)
         if by == "sweep":
-            assert sweep(connection, now=111.0) == 1
+            assert sweep(connection, now=109.0) == 1
         else:
             assert remove_worker(connection, "a", crashed=True, now=102.0) == 1
         ended = read(connection, job)
     assert (ended.state, ended.crashes) == (State.CANCELLED, 0)
+
+
+def test_the_lease_of_a_job_to_be_cancelled_is_not_prolonged(engine: Engine) -> None:
+    job = add(engine)
+    _, hold = claim(engine)
+    with writing(engine) as connection:
+        cancel(connection, job.id, now=101.0)
+        for now in (102.0, 108.0):
+            assert renew(connection, hold, lease_s=LEASE_S, now=now) is State.CANCELLING
+        assert sweep(connection, now=109.0) == 1
+        assert read(connection, job).state is State.CANCELLED
+
+
+def test_a_job_whose_digest_shows_that_its_twin_is_running_goes_back(engine: Engine) -> None:
+    first, second, other = (add(engine), add(engine), add(engine, tenant="zeta"))
+    taken = [claim(engine, worker) for worker in "abc"]
+    assert [job.id for job, _ in taken] == [first.id, second.id, other.id]
+    with writing(engine) as connection:
+        assert [give_way(connection, job, hold, "sha256:x", now=101.0) for job, hold in taken] == [
+            False,
+            True,
+            False,
+        ]
+        assert [read(connection, job).state for job, _ in taken] == [
+            State.RUNNING,
+            State.QUEUED,
+            State.RUNNING,
+        ]
+    assert try_claim(engine) is None
+    with writing(engine) as connection:
+        move(connection, first.id, State.SUCCEEDED, now=102.0, hold=taken[0][1])
+    assert claim(engine)[0].id == second.id
+
+
+def test_twins_of_a_poisoned_job_end_with_it(engine: Engine) -> None:
+    job, twin, other = add(engine, "sha256:x"), add(engine, "sha256:x"), add(engine, "sha256:y")
+    elsewhere = add(engine, "sha256:x", tenant="zeta")
+    for number in range(MAX_CRASHES):
+        claim(engine, f"w{number}")
+        with writing(engine) as connection:
+            remove_worker(connection, f"w{number}", crashed=True, now=101.0)
+    with reading(engine) as connection:
+        ended = [read(connection, one) for one in (job, twin)]
+        assert {one.state for one in (read(connection, other), read(connection, elsewhere))} == {State.QUEUED}
+    for one in ended:
+        assert one.state is State.FAILED
+        assert one.error is not None
+        assert (one.error["code"], one.error["instance"]) == ("poisoned", f"/jobs/{one.id}")
 
 
 def test_removing_a_worker_leaves_the_jobs_of_others_alone(engine: Engine) -> None:

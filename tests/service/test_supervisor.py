@@ -1,6 +1,8 @@
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,42 @@ def test_a_worker_that_ends_is_started_again_under_a_new_id_after_growing_pauses
     assert len(set(started(notes))) == 3
     assert ["--again" in each for each in started(notes)] == [False, True, True]
     assert time.monotonic() - began >= 0.2 + 0.4
+
+
+class Watched(Supervisor):
+    """Notes how long it waits before it starts a worker again, and gives each worker the job that brings it down."""
+
+    pauses: list[float]
+    take: Callable[[str], None]
+
+    def _start(self, worker: str) -> subprocess.Popen[bytes] | None:
+        self.take(worker)
+        return super()._start(worker)
+
+    def _pause(self, pause_s: float) -> float:
+        self.pauses.append(pause_s)
+        return super()._pause(pause_s)
+
+
+def test_others_need_not_wait_while_a_job_brings_its_worker_down(engine: Engine, notes: Path) -> None:
+    with writing(engine) as connection:
+        job = add_job(connection, scenario(), digest=None, request_id="req_1", now=time.time())
+
+    def take(worker: str) -> None:
+        with writing(engine) as connection:
+            claim_next(connection, worker, lease_s=60, now=time.time())
+
+    supervisor = Watched(engine, (sys.executable, "-c", CHILD, str(notes), "crash"), lambda: None)
+    supervisor.pauses, supervisor.take = [], take
+    supervisor.start()
+    wait_until(lambda: len(started(notes)) == 5)
+    supervisor.stop()
+    supervisor.join(5)
+    with reading(engine) as connection:
+        found = get_job(connection, job.id)
+    assert found is not None
+    assert (found.state, found.crashes) == (State.FAILED, 3)
+    assert supervisor.pauses[:4] == [0.2, 0.2, 0.2, 0.4]
 
 
 def test_a_worker_that_can_never_work_is_not_started_again(engine: Engine, notes: Path) -> None:

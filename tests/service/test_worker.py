@@ -24,7 +24,7 @@ from service.house import House
 from service.jobs import Job, State, add_job, cancel, get_job, list_events
 from service.models import Outcome, get_artifact, get_model, list_artifacts
 from service.pulse import Pulse
-from service.queue import sweep
+from service.queue import TWINS_AT_ONCE, sweep
 from service.removal import delete_model
 from service.scopes import DEFAULT_TENANT
 from service.tables import jobs
@@ -45,8 +45,14 @@ FIGURES = Predicted(latency_ms=0.1, memory_mb=1, size_mb=0.1, accuracy=0.5)
 DIAGNOSIS = Diagnosis(feasible=False, binding=("latency_ms",), best_possible=FIGURES, nearest=())
 
 
-def add(house: House, now: float | None = None, tenant: str = DEFAULT_TENANT, **changes: object) -> Job:
-    made = {"digest": None, "request_id": "req_1", "now": now or time.time(), "tenant": tenant}
+def add(
+    house: House,
+    now: float | None = None,
+    tenant: str = DEFAULT_TENANT,
+    digest: str | None = None,
+    **changes: object,
+) -> Job:
+    made = {"digest": digest, "request_id": "req_1", "now": now or time.time(), "tenant": tenant}
     with writing(house.engine) as connection:
         return add_job(connection, scenario(**changes), **made)
 
@@ -168,6 +174,43 @@ def test_an_infeasible_job_says_what_comes_nearest(house: House, worker_with: Ma
     error = read(house, job).error
     assert error is not None
     assert error["diagnosis"] == DIAGNOSIS.model_dump(mode="json")
+
+
+def test_equal_scenarios_that_cannot_be_met_are_tried_once(house: House, worker_with: Make) -> None:
+    tried: list[Scenario] = []
+
+    def build(wanted: Scenario) -> Iterator[Phase | Assembly]:
+        tried.append(wanted)
+        raise Infeasible(DIAGNOSIS)
+        yield
+
+    digest = digest_of(scenario())
+    equal = [add(house, digest=digest) for _ in range(TWINS_AT_ONCE + 2)]
+    other = add(house, tenant="zeta", digest=digest)
+    worker = worker_with(Building(build))
+    assert worker.work_once()
+    assert {read(house, job).state for job in equal} == {State.FAILED}
+    assert read(house, other).state is State.QUEUED
+    last = read(house, equal[-1])
+    assert last.error is not None
+    assert (last.error["code"], last.error["instance"]) == ("scenario-infeasible", f"/jobs/{last.id}")
+    assert len(tried) == 1
+
+
+def test_a_job_whose_twin_turns_out_to_be_running_waits_for_it(house: House, worker_with: Make) -> None:
+    built: list[Scenario] = []
+
+    def build(wanted: Scenario) -> Iterator[Phase | Assembly]:
+        built.append(wanted)
+        assert other.work_once()
+        yield make_assembly(b"onnx")
+
+    first, second = add(house), add(house)
+    worker, other = worker_with(Building(build)), worker_with(Building(build))
+    assert worker.work_once()
+    worker.work_once()
+    assert len(built) == 1
+    assert read(house, second).reused_from == first.id
 
 
 def test_a_worker_goes_on_after_a_failed_job(house: House, worker_with: Make) -> None:
