@@ -11,13 +11,13 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.concurrency import run_in_threadpool
@@ -33,7 +33,16 @@ DRIVER = "postgresql+psycopg"
 # A server that does not answer within so long is away.
 CONNECT_TIMEOUT_S = 3
 STATEMENT_TIMEOUT_MS = 15_000
+ANSWER_S = 10.0
 POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 24, "pool_timeout": 10, "pool_pre_ping": True}
+
+
+class DatabaseSilent(Exception):
+    """The server does not answer, though its connections stand."""
+
+
+# What is raised because the database cannot be used now: away, silent, read-only, or too many ask.
+AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeout, DatabaseSilent)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,6 +115,7 @@ class Database:
         self.engine = open_engine(url)
         self.errors = 0
         self._async: AsyncEngine | None = None
+        self._attempts: set[asyncio.Task[Any]] = set()
         self._waiting: list[_Write] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -147,11 +157,38 @@ class Database:
         *args: Any,
         **options: Any,
     ) -> T:
+        attempt = self._attempt(opening, transaction, act, *args, **options)
         try:
-            return await self._attempt(opening, transaction, act, *args, **options)
-        except (OperationalError, InterfaceError, PoolTimeout):
+            return await (attempt if is_embedded(self.engine) else self._in_time(attempt))
+        except AWAY:
             self.errors += 1
             raise
+
+    async def _in_time(self, attempt: Coroutine[Any, Any, T]) -> T:
+        """Return what an attempt returns.
+
+        Raises:
+            DatabaseSilent: the server has not answered; nobody waits any longer, nor for the driver, which would wait
+                for an answer even to be cancelled.
+        """
+        task = asyncio.create_task(attempt)
+        self._attempts.add(task)
+        task.add_done_callback(self._end_attempt)
+        try:
+            await asyncio.wait((task,), timeout=ANSWER_S)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if task.done():
+            return task.result()
+        task.cancel()
+        raise DatabaseSilent(f"no answer in {ANSWER_S:g} s")
+
+    def _end_attempt(self, task: asyncio.Task[Any]) -> None:
+        self._attempts.discard(task)
+        if not task.cancelled():
+            # Asked for once, it is no surprise to anybody when nobody waits for it any more.
+            task.exception()
 
     async def _attempt(
         self,
@@ -294,6 +331,13 @@ def _server_options() -> dict[str, Any]:
         "connect_timeout": CONNECT_TIMEOUT_S,
         "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
         "application_name": "nnfactory",
+        # Of a server that went without a word the system tells after this.
+        **{
+            "keepalives_idle": 10,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        },
     }
     return {**POOL, "json_serializer": _json, "connect_args": connect}
 

@@ -208,8 +208,7 @@ def problem(
 def refusal(error: Exception) -> Refused:
     """Return what a request is answered with when this error ended it."""
     # Not at the head of the file: the commands take their errors from here and must start quickly.
-    from sqlalchemy.exc import OperationalError
-    from sqlalchemy.exc import TimeoutError as PoolTimeout
+    from service.db import AWAY
 
     match error:
         case Refused():
@@ -221,7 +220,7 @@ def refusal(error: Exception) -> Refused:
             return Refused("malformed-json", error.detail, (fault,))
         case ScenarioInvalid():
             return Refused(error.code, error.detail, error.problems)
-        case OperationalError() | PoolTimeout():
+        case _ if isinstance(error, AWAY):
             return Refused("database-unavailable", "the database cannot be reached now")
         case OSError():
             return Refused("storage-unavailable", "a file of the service cannot be read or written now")

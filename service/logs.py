@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,15 @@ _SECRETS = (
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@\"']*):[^\s@\"']+@"), rf"\1:{HIDDEN}@"),
     (re.compile(r"(?i)(\bbearer\s+)[^\s\"',]+"), rf"\1{HIDDEN}"),
 )
+# That a server is away is met again and again; it is told at most so often, s.
+SELDOM_S = 30.0
+_AWAY = {
+    *(
+        f"sqlalchemy.exc.{name}"
+        for name in ("OperationalError", "InterfaceError", "InternalError", "TimeoutError")
+    ),
+    *(f"redis.exceptions.{name}" for name in ("ConnectionError", "TimeoutError")),
+}
 _about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039
 _process: dict[str, str] = {}
 
@@ -34,6 +44,7 @@ def set_up_logs(environ: Mapping[str, str] = os.environ) -> None:
     if root.handlers:
         return
     handler = logging.StreamHandler()
+    handler.addFilter(Seldom())
     handler.addFilter(_add_what_it_is_about)
     if environ.get("NNF_LOG") == JSON:
         handler.setFormatter(_json_lines())
@@ -76,6 +87,39 @@ def without_secrets(text: str) -> str:
     for secret, instead in _SECRETS:
         text = secret.sub(instead, text)
     return text
+
+
+class Seldom(logging.Filter):
+    """Lets pass once in a while, and in one line, that a server is away; whatever else is logged passes."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Prepare to filter by a clock, s."""
+        super().__init__()
+        self._clock = clock
+        self._told_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is to be told; the trace of what is not there is left out."""
+        error = record.exc_info[1] if record.exc_info else None
+        away = error is not None and _is_away(error)
+        # The job engine repeats itself as well, and tells it in other ways.
+        if not away and not record.name.startswith("docket"):
+            return True
+        said, now = (record.name, str(record.msg)), self._clock()
+        if now - self._told_at.get(said, -SELDOM_S) < SELDOM_S:
+            return False
+        self._told_at[said] = now
+        if away:
+            reason = (str(error).splitlines() or [""])[0]
+            record.msg = f"{record.getMessage()}: {type(error).__name__}: {reason}"
+            record.args = ()
+            record.exc_info = None
+        return True
+
+
+def _is_away(error: BaseException) -> bool:
+    # Told by name: most commands load neither of the two libraries.
+    return any(f"{kind.__module__}.{kind.__name__}" in _AWAY for kind in type(error).__mro__)
 
 
 class _Lines(logging.Formatter):

@@ -92,8 +92,8 @@ class Pulse(threading.Thread):
         while not self._stopped.wait(self._settings.beat_s):
             try:
                 self.beat()
-            except SQLAlchemyError as error:
-                log.error("the database did not take the heartbeat: %s", type(error).__name__)
+            except SQLAlchemyError:
+                log.exception("the database did not take the heartbeat")
 
     def beat(self, now: float | None = None) -> None:
         """Beat once, at a time of the database's clock, s; None is now."""

@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from assembler.artifact import Assembly
 from assembler.errors import Infeasible
 from assembler.phase import Phase, PhaseProgress
 from assembler.scenario import Scenario
 from service.contents import decide_alone, pin
-from service.db import is_embedded, now_in, writing
+from service.db import AWAY, is_embedded, now_in, writing
 from service.deliveries import Deliveries
 from service.devices import BUILT_IN, NONE, Own, find_own
 from service.errors import Refused, job_problem
@@ -384,10 +382,10 @@ class Worker:
             try:
                 with writing(self._engine, durable=durable) as connection:
                     return act(connection)
-            except (OperationalError, PoolTimeout) as error:
+            except AWAY:
                 if self._stop.is_set() or time.monotonic() > until:
                     raise
-                log.warning("the database cannot be reached and is asked again: %s", type(error).__name__)
+                log.warning("the database cannot be reached and is asked again", exc_info=True)
                 time.sleep(AGAIN_S)
 
 

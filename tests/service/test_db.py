@@ -1,17 +1,18 @@
 import asyncio
 import sqlite3
 import threading
+import time
 
 import pytest
-from sqlalchemy import Connection, Engine, event, func, insert, select, text
+from sqlalchemy import Connection, Engine, event, func, insert, make_url, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from service.db import Database, open_engine, reading, writing
-from service.errors import DataUnusable, Refused
+from service.db import AWAY, Database, open_engine, reading, writing
+from service.errors import DataUnusable, Refused, refusal
 from service.migrations import migrate
 from service.settings import Settings
 from service.tables import workers
-from tests.servers import ON_BOTH_DATABASES
+from tests.servers import ON_BOTH_DATABASES, Postgres
 
 WORKER = {"host": "h", "pid": 1, "started_at": 0.0, "seen_at": 0.0, "ready": False}
 
@@ -79,6 +80,10 @@ def test_a_folder_that_cannot_be_made_is_named(settings: Settings) -> None:
 def insert_worker(connection: Connection, name: str) -> str:
     connection.execute(insert(workers).values(id=name, **WORKER))
     return name
+
+
+def answer(connection: Connection) -> int:
+    return int(connection.execute(text("SELECT 1")).scalar_one())
 
 
 def names(engine: Engine) -> set[str]:
@@ -162,6 +167,45 @@ def test_what_nobody_waits_for_any_more_is_not_begun(database: Database) -> None
 
     asyncio.run(write())
     assert names(database.engine) >= {"first", "last"}
+
+
+def test_nobody_waits_for_a_server_that_says_nothing(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.db.ANSWER_S", 0.5)
+    database = Database(make_url(postgres.new_database()))
+
+    async def ask() -> None:
+        assert await database.read(answer) == 1
+        with postgres.frozen():
+            asked_at = time.monotonic()
+            with pytest.raises(AWAY):
+                await database.read(answer)
+            with pytest.raises(AWAY):
+                await database.write(answer)
+            assert time.monotonic() - asked_at < 4
+        assert database.errors == 2
+        assert await database.read(answer) == 1
+        await database.close()
+
+    asyncio.run(ask())
+
+
+def test_a_server_that_takes_no_writes_is_one_that_is_away(postgres: Postgres) -> None:
+    database = Database(make_url(postgres.new_database()))
+
+    def write(connection: Connection) -> None:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        connection.exec_driver_sql("CREATE TABLE one (id int)")
+
+    async def ask() -> None:
+        with pytest.raises(AWAY) as caught:
+            await database.write(write)
+        assert refusal(caught.value).code == "database-unavailable"
+        await database.close()
+
+    asyncio.run(ask())
+    assert database.errors == 1
 
 
 def test_a_file_of_another_loop_is_written_all_the_same(database: Database) -> None:

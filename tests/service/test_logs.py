@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service.keys import new_secret
-from service.logs import about, without_secrets
+from service.logs import Seldom, about, without_secrets
 from tests.service.making import body, write_member
 from tests.service.process import ROOT, House, running, wait_until
 
@@ -81,6 +82,34 @@ def test_without_a_setting_lines_are_for_people() -> None:
     assert "WARNING service.place: it takes 2 lines" in lines[0]
     assert "all is well" in lines
     assert not [line for line in lines if line.startswith("{")]
+
+
+def test_that_a_server_is_away_is_told_once_in_a_while_and_without_its_trace() -> None:
+    told: list[logging.LogRecord] = []
+    clock = [0.0]
+    place, engine = logging.Logger("service.place"), logging.Logger("docket.worker")
+    for log in (place, engine):
+        log.addHandler(handler := logging.NullHandler())
+        handler.handle = lambda record: told.append(record) or True  # type: ignore[method-assign]
+        log.addFilter(Seldom(lambda: clock[0]))
+
+    def fail(error: Exception) -> None:
+        try:
+            raise error
+        except Exception:
+            place.exception("request %s failed", "req_1")
+
+    for clock[0] in (0.0, 10.0, 29.0, 31.0):
+        fail(OperationalError("SELECT 1", {}, Exception("no route\nto it")))
+        engine.warning("Redis is unavailable")
+    fail(ValueError("a fault"))
+    fail(ValueError("a fault"))
+    away = "request req_1 failed: OperationalError: (builtins.Exception) no route"
+    assert [record.getMessage() for record in told] == [
+        *(away, "Redis is unavailable") * 2,
+        *("request req_1 failed",) * 2,
+    ]
+    assert [record.exc_info is not None for record in told] == [False] * 4 + [True] * 2
 
 
 def test_what_a_line_is_about_ends_with_its_block(caplog: pytest.LogCaptureFixture) -> None:
