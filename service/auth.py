@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from service.audit import Action, Actor, note
 from service.errors import Refused
+from service.http import demand_known_query
 from service.scopes import DEFAULT_TENANT, Scope
 
 REALM = 'Bearer realm="nn-factory"'
@@ -64,12 +65,13 @@ class Permitted(SecurityBase):
         """Return who asks.
 
         Raises:
-            Refused: its key is not good for this.
+            Refused: its key is not good for this, or the query has parameters that the route does not know.
         """
         caller: Caller = request.state.caller
         for name in needed.scopes:
             if not caller.may(Scope(name)):
                 raise _insufficient(caller, name)
+        demand_known_query(request)
         return caller
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 
 from service.errors import Refused
 from service.jobs import Job, State
-from service.queue import FULL_RETRY_S, queued_count, typical_duration_s
+from service.queue import FULL_RETRY_S, demand_chance, queued_count, typical_duration_s
 from service.tables import jobs
 
 STALE_S = 1.0
@@ -65,8 +65,9 @@ class Backlog:
         """Check that so many more jobs may wait.
 
         Raises:
-            Refused: ``queue-full``, more than ``limit`` would.
+            Refused: ``queue-full``, more than ``limit`` would; ``batch-too-large``, they are more than that.
         """
+        demand_chance(count, limit)
         if not self.stale and self.waiting + count <= PLENTY * limit:
             return
         if queued_count(connection) + count > limit:

@@ -50,9 +50,10 @@ DataDir = Annotated[
 def serve(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -> int:
     """All in one: the HTTP process and one worker process, SQLite and files under the data folder."""
     from service.server import serve as run_server
-    from service.settings import read_settings
+    from service.settings import read_settings, warn_of_unknown
 
     settings = read_settings(data_dir=data_dir)
+    warn_of_unknown()
     command = (sys.executable, "-m", "service.cli", "worker", "--data-dir", str(settings.data_dir))
     return run_server(settings, host, port, command)
 
@@ -62,8 +63,9 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None)
 def api(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -> int:
     """The HTTP process alone; workers are started beside it."""
     from service.server import serve as run_server
-    from service.settings import read_settings
+    from service.settings import read_settings, warn_of_unknown
 
+    warn_of_unknown()
     return run_server(read_settings(data_dir=data_dir), host, port, None)
 
 
@@ -77,8 +79,10 @@ def worker(
     """One worker process alone; it measures this machine before its first job."""
     from service.builder import load_builder
     from service.labour import run_worker
-    from service.settings import read_settings
+    from service.settings import read_settings, warn_of_unknown
 
+    if worker_id is None:
+        warn_of_unknown()
     # What came since the service started must not keep a worker from starting again.
     load = functools.partial(load_builder, strict=not again)
     return run_worker(read_settings(data_dir=data_dir), load, worker_id=worker_id)
@@ -87,7 +91,7 @@ def worker(
 @app.command()
 @ending
 def migrate(data_dir: DataDir = None) -> int:
-    """Bring the database up to date; the other commands do so by themselves."""
+    """Bring the database up to date; with the embedded one the other commands do so by themselves."""
     from service.db import open_engine
     from service.migrations import migrate as run_migrations
     from service.settings import read_settings

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, insert, select
+from sqlalchemy import Connection, RowMapping, Select, delete, func, insert, select, update
 
 from assembler.device import DEVICE_NAME, DEVICES, Device, Profile
 from service.db import Database, one_at_a_time
@@ -101,8 +101,16 @@ def create_device(connection: Connection, tenant: str, device: Device, *, now: f
     return made
 
 
+def delete_device(connection: Connection, made: Made) -> None:
+    """Delete a device with all that was measured on it; its name is free again."""
+    connection.execute(delete(uploaded_profiles).where(uploaded_profiles.c.device_id == made.id))
+    connection.execute(delete(devices).where(devices.c.id == made.id))
+
+
 def add_version(connection: Connection, made: Made, profile: Profile, *, now: float) -> tuple[Version, bool]:
     """Keep what was measured on a device; return its version, and whether it is new.
+
+    What was uploaded before and is not the newest of its supernet any more becomes that, under a new number.
 
     Raises:
         Refused: ``too-many-profiles``, the device has 1000.
@@ -110,11 +118,23 @@ def add_version(connection: Connection, made: Made, profile: Profile, *, now: fl
     one_at_a_time(connection, f"profiles of {made.id}")
     known = list_versions(connection, made)
     there = next((version for version in known if version.digest == profile.digest), None)
-    if there is not None:
+    if there is not None and there.used:
         return there, False
+    added = Version(
+        max((version.number for version in known), default=0) + 1,
+        profile.digest,
+        profile.supernet,
+        now,
+        used=True,
+    )
+    if there is not None:
+        again = update(uploaded_profiles).where(
+            uploaded_profiles.c.device_id == made.id, uploaded_profiles.c.digest == profile.digest
+        )
+        connection.execute(again.values(version=added.number, created_at=now))
+        return added, True
     if len(known) >= MAX_VERSIONS:
         raise Refused("too-many-profiles", f"there are {MAX_VERSIONS} profiles of this device already")
-    added = Version(len(known) + 1, profile.digest, profile.supernet, now, used=True)
     connection.execute(
         insert(uploaded_profiles).values(
             device_id=made.id,

@@ -63,6 +63,7 @@ CODES: Mapping[str, Code] = {
     "artifact-expired": Code(410, "Artifact expired", "It was deleted, or kept for as long as it should be."),
     "precondition-failed": Code(412, "Precondition failed", "The header If-Match names other content."),
     "body-too-large": Code(413, "Body too large", "The body is larger than this service reads."),
+    "batch-too-large": Code(413, "Batch too large", "It has more scenarios than jobs may wait."),
     "unsupported-media-type": Code(415, "Unsupported media type", "The body must be application/json."),
     "range-not-satisfiable": Code(
         416,

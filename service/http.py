@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from starlette.responses import Response
 
 from assembler.device import DEVICE_NAME
 from assembler.errors import FieldProblem
-from assembler.scenario import MAX_LABELS
+from assembler.scenario import MAX_LABELS, did_you_mean
 from assembler.strict import unsafe_strings
 from service.errors import Refused
 from service.ids import FORM, is_id
@@ -119,6 +120,26 @@ def last_event_id(request: Request) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", text):
         raise Refused("bad-header", "Last-Event-ID must be the id of an event of this stream")
     return int(text)
+
+
+def demand_known_query(request: Request) -> None:
+    """Check that the route describes every parameter of the query, and how often it is given.
+
+    Raises:
+        Refused: a parameter is unknown: to leave a misspelt filter out would answer with everything; or it is given
+            twice and is not a list.
+    """
+    if not request.scope["query_string"]:
+        return
+    described = (request.scope["route"].openapi_extra or {}).get("parameters", ())
+    known = {one["name"]: one["schema"] for one in described if one["in"] == "query"}
+    for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if name not in known:
+            # Only names that are known are ever told.
+            detail = f"a parameter of the query is unknown{did_you_mean(name, sorted(known))}"
+            raise Refused("bad-query", detail, (FieldProblem("", "bad-query", detail),))
+        if count > 1 and known[name]["type"] != "array":
+            raise _bad_query(name, "must be given once")
 
 
 def query_wait_s(request: Request) -> float:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import socket
 from pathlib import Path
 
@@ -12,6 +13,14 @@ def process_space() -> str:
     with contextlib.suppress(OSError):
         space = str(Path("/proc/self/ns/pid").stat().st_ino)
     return f"{socket.gethostname()}/{space}"
+
+
+def allow_files() -> None:
+    """Let this process have as many files and connections open as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def is_alive(pid: int) -> bool:

@@ -267,14 +267,27 @@ def queued_count(connection: Connection) -> int:
     return int(connection.scalar(query) or 0)
 
 
+def demand_chance(count: int, limit: int) -> None:
+    """Check that so many jobs can wait at all.
+
+    Raises:
+        Refused: ``batch-too-large``, more than ``limit``; to try again would not help.
+    """
+    if count > limit:
+        raise Refused(
+            "batch-too-large", f"the batch has {count} scenarios, and at most {limit} jobs may wait"
+        )
+
+
 def demand_quota(connection: Connection, tenant: str, count: int, limit: int | None) -> None:
     """Check that so many more jobs of a tenant may wait.
 
     Raises:
-        Refused: ``quota-exceeded``, more than ``limit`` would.
+        Refused: ``quota-exceeded``, more than ``limit`` would; ``batch-too-large``, they are more than that.
     """
     if limit is None:
         return
+    demand_chance(count, limit)
     # Of two requests at once, neither would see the other's jobs.
     one_at_a_time(connection, f"quota {tenant}")
     query = select(func.count()).where(jobs.c.tenant == tenant, jobs.c.state == State.QUEUED)
@@ -286,7 +299,7 @@ def demand_quota(connection: Connection, tenant: str, count: int, limit: int | N
             "RateLimit-Policy": f'"waiting-jobs";q={limit}',
             "RateLimit": f'"waiting-jobs";r={left}',
         }
-        detail = f"at most {limit} jobs may wait, {left} more now"
+        detail = f"at most {limit} jobs may wait, there is room for {left} more now"
         raise Refused("quota-exceeded", detail, headers=headers)
 
 

@@ -19,6 +19,7 @@ from service.devices import (
     Version,
     add_version,
     create_device,
+    delete_device,
     get_device,
     list_devices,
     list_versions,
@@ -133,6 +134,22 @@ async def read_device(name: str, request: Request, caller: Reader) -> Response:
             return json_response(await run_in_threadpool(_view_built_in, house.catalog, device))
     made, versions = await house.database.read(_read, caller.tenant, name)
     return json_response(_view_made(house.catalog, made, versions))
+
+
+@router.delete("/devices/{name}", status_code=204)
+async def delete_a_device(name: str, request: Request, caller: Writer) -> Response:
+    """Delete a device with its profiles; models that were made for it stay, its jobs that wait fail."""
+    house: House = request.app.state.house
+    if name in BUILT_IN:
+        raise Refused("not-found", "there is no such device of yours")
+    await house.database.write(_delete, caller, name)
+    return Response(status_code=204)
+
+
+def _delete(connection: Connection, caller: Caller, name: str) -> None:
+    made = _find(connection, caller.tenant, name)
+    delete_device(connection, made)
+    caller.note(connection, Action.DEVICE_DELETED, target=made.id, now=now_in(connection))
 
 
 def _create(connection: Connection, caller: Caller, device: Device) -> Made:

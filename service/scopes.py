@@ -28,6 +28,7 @@ class Action(StrEnum):
     WEBHOOK_ROTATED = "webhook-rotated"
     WEBHOOK_DELETED = "webhook-deleted"
     DEVICE_CREATED = "device-created"
+    DEVICE_DELETED = "device-deleted"
     PROFILE_UPLOADED = "profile-uploaded"
     AUTHENTICATION_FAILED = "authentication-failed"
 

@@ -21,7 +21,7 @@ from service.house import House, open_house
 from service.logs import say
 from service.migrations import bring_up_to_date
 from service.outcome import EXIT_UNUSABLE
-from service.processes import process_space
+from service.processes import allow_files, process_space
 from service.protocol import ProblemProtocol
 from service.queue import remove_dead_workers
 from service.settings import Settings, check_host
@@ -54,6 +54,7 @@ def serve(settings: Settings, host: str, port: int, worker_command: Sequence[str
 
 
 def _serve(settings: Settings, host: str, port: int, worker_command: Sequence[str] | None) -> int:
+    allow_files()
     listener = _listen(host, port)
     house = open_house(settings)
     house.catalog.check()

@@ -1,6 +1,7 @@
 """Settings: what the environment decides, read once at start and passed on as plain arguments."""
 
 import ipaddress
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +13,27 @@ from sqlalchemy.exc import ArgumentError
 
 from service.db import file_url
 from service.errors import SettingInvalid
-from service.logs import JSON, TEXT
+from service.logs import JSON, TEXT, say
 from service.targets import Allowed
 
+# All that the program's commands read; the last three are those of clients and of logs.
+NAMES = frozenset(
+    "NNF_" + name
+    for name in (
+        *(
+            "AUTH",
+            "ACCESS_LOG",
+            "AUDIT_DAYS",
+            "DATABASE_URL",
+            "DATASETS",
+            "DATA_DIR",
+            "DRAIN_S",
+            "JOB_TIMEOUT_S",
+        ),
+        *("KEEP_DAYS", "QUEUE_LIMIT", "RATE_LIMIT", "REDIS_URL", "SIGNING_KEY", "STORE_URL", "SUPERNETS"),
+        *("TENANT_JOBS", "TORCH_DEVICE", "WEBHOOK_ALLOW", "URL", "KEY", "LOG"),
+    )
+)
 TORCH_DEVICES = ("auto", "cpu", "cuda")
 DAY_S = 24 * 3600.0
 NOTHING_INSIDE = Allowed()
@@ -40,7 +59,7 @@ class Settings:
     torch_device: str = "auto"
     body_limit_bytes: int = 1024 * 1024
     batch_limit_bytes: int = 16 * 1024 * 1024
-    queue_limit: int = 10_000
+    queue_limit: int = 100_000
     tenant_jobs: int | None = None
     rate_limit: str | None = None
     audit_days: float = 365.0
@@ -113,12 +132,21 @@ def read_settings(environ: Mapping[str, str] = os.environ, *, data_dir: Path | N
         access_log=access_log == "on",
         webhook_allow=_allowed(environ.get("NNF_WEBHOOK_ALLOW", "")),
         signing_key=Path(environ["NNF_SIGNING_KEY"]).absolute() if environ.get("NNF_SIGNING_KEY") else None,
-        queue_limit=_whole(environ, "NNF_QUEUE_LIMIT", 10_000),
+        queue_limit=_whole(environ, "NNF_QUEUE_LIMIT", 100_000),
         tenant_jobs=_whole(environ, "NNF_TENANT_JOBS", 0) or None,
         audit_days=_positive(environ, "NNF_AUDIT_DAYS", 365.0),
         drain_s=_positive(environ, "NNF_DRAIN_S", 0.5),
         rate_limit=_rate(environ.get("NNF_RATE_LIMIT")),
     )
+
+
+def warn_of_unknown(environ: Mapping[str, str] = os.environ) -> None:
+    """Tell of variables that look like settings and are none: one that is misspelt would go unnoticed."""
+    from assembler.scenario import did_you_mean
+
+    for name in sorted(environ):
+        if name.startswith("NNF_") and name not in NAMES:
+            say(f"{name} is no setting of this program{did_you_mean(name, sorted(NAMES))}", logging.WARNING)
 
 
 def check_host(settings: Settings, host: str) -> None:

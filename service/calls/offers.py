@@ -37,8 +37,13 @@ def create_device(setup: Setup, facts: Sent) -> Flow[DeviceView]:
     return parsed(DeviceView, (yield from fetch(setup, call)))
 
 
+def delete_device(setup: Setup, name: str) -> Flow[None]:
+    """Delete a device with its profiles; models that were made for it stay."""
+    yield from fetch(setup, request("DELETE", "devices", name))
+
+
 def add_profile(setup: Setup, name: str, profile: Sent) -> Flow[VersionView]:
-    """Upload what was measured on a device, and return its version; the same content again is the same version.
+    """Upload what was measured on a device, and return its version; content that is the newest already has one.
 
     Args:
         setup: of the client.

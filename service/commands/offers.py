@@ -1,12 +1,15 @@
 """Commands on what can be asked for: devices and supernets."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.commands.asking import read_bytes
 from service.commands.show import figure, show_facts
 from service.commands.talk import CODES_HELP, EXIT_PROBLEM, Talk, answered, given, open_talk, printable, tell
+
+if TYPE_CHECKING:
+    from service.schemas import VersionView
 
 devices = typer.Typer(no_args_is_help=True, help="Devices that models can be made for.", epilog=CODES_HELP)
 supernets = typer.Typer(no_args_is_help=True, help="Supernets that models are cut out of.", epilog=CODES_HELP)
@@ -81,9 +84,31 @@ def upload_profiles(
     ],
 ) -> int:
     """Upload what was measured on a device, a file for each supernet; the newest of each is used."""
-    found = [talk.client.add_profile(name, content) for content in [read_bytes(file) for file in files]]
-    rows = [(one.version, one.supernet or "", "yes" if one.used else "no", one.digest) for one in found]
-    talk.give(found, lambda: talk.table(("version", "supernet", "used", "digest"), rows))
+    from service.client import ClientError
+
+    found: list[VersionView] = []
+    for file, content in [(file, read_bytes(file)) for file in files]:
+        try:
+            found.append(talk.client.add_profile(name, content))
+        except ClientError as error:
+            uploaded = ", ".join(files[: len(found)]) or "none"
+            error.add_note(f"the file is {file}; uploaded before it: {uploaded}")
+            raise
+    rows = [
+        (file, one.version, one.supernet or "", "yes" if one.used else "no", one.digest)
+        for file, one in zip(files, found, strict=True)
+    ]
+    talk.give(found, lambda: talk.table(("file", "version", "supernet", "used", "digest"), rows))
+    return 0
+
+
+@devices.command("delete")
+@answered
+@given("talk", open_talk)
+def delete_device(talk: Talk, name: Annotated[str, typer.Argument()]) -> int:
+    """Delete a device of your own with its profiles; models that were made for it stay."""
+    talk.client.delete_device(name)
+    talk.give({"deleted": name}, lambda: print(f"{name} is deleted"))
     return 0
 
 

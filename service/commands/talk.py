@@ -175,4 +175,5 @@ def _told(error: Exception) -> int:
         JobFailed: EXIT_NO_MODEL,
         TimedOut: EXIT_TIMED_OUT,
     }
-    return tell(str(error), codes.get(type(error), EXIT_PROBLEM))
+    sentence = "; ".join([str(error), *getattr(error, "__notes__", ())])
+    return tell(sentence, codes.get(type(error), EXIT_PROBLEM))

@@ -30,9 +30,11 @@ def bring_up_to_date(engine: Engine) -> None:
             revision = MigrationContext.configure(connection).get_current_revision()
     except DatabaseError as error:
         raise _unusable(engine, error) from error
+    if revision is None:
+        raise SettingInvalid("the database of NNF_DATABASE_URL has no tables yet: run `nnfactory migrate`")
     if revision != HEAD:
         raise SettingInvalid(
-            f"the database of NNF_DATABASE_URL has version {revision or 'none'}, this program wants {HEAD}: "
+            f"the database of NNF_DATABASE_URL has version {revision}, this program wants {HEAD}: "
             "run `nnfactory migrate` of the newest program"
         )
 

@@ -95,6 +95,8 @@ def test_a_batch_for_which_there_is_no_room_is_refused_whole(house: House) -> No
     full = submit(app, [limited(1.0)] * 2)
     assert (full.status_code, full.json()["code"]) == (503, "queue-full")
     assert submit(app, [limited(1.0)]).status_code == 202
+    never = submit(app, [limited(1.0)] * 4)
+    assert (never.status_code, never.json()["code"]) == (413, "batch-too-large")
 
 
 def test_a_repeated_batch_is_answered_as_the_first_time(app: FastAPI, house: House) -> None:

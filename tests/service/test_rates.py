@@ -110,6 +110,12 @@ def test_so_many_jobs_of_a_tenant_may_wait(house: House, worker_with: Callable[[
     assert full.headers["ratelimit"] == '"waiting-jobs";r=1'
     assert ask(app, "POST", "/models", json=body(), headers=acme).status_code == 202
     assert ask(app, "POST", "/models", json=body(), headers=acme).status_code == 429
+    never = submit(acme, 4)
+    assert (never.status_code, never.json()["code"], never.json()["retryable"]) == (
+        413,
+        "batch-too-large",
+        False,
+    )
     assert submit(zeta, 3).status_code == 202
     worker = worker_with()
     while worker.work_once():

@@ -128,8 +128,6 @@ def test_an_upload_is_a_version_that_never_changes(
     profile = told["profiles"]["clothes"]
     assert (profile["digest"], profile["device"]) == (newer["digest"], "pi")
     assert profile["latency"]["scale"] == 4.0
-    # What was there before is not used anew because it is sent once more.
-    assert ask(app, "POST", "/devices/pi/profiles", json=measured).json() == {**pi, "used": False}
 
 
 def test_a_profile_that_cannot_be_used_is_refused_by_its_field(
@@ -183,6 +181,43 @@ def test_every_tenant_has_devices_of_its_own(house: House, measured: dict[str, A
     told = [(row.action, row.key_id, row.tenant) for row in rows]
     assert told[:2] == [("device-created", key, "acme"), ("profile-uploaded", key, "acme")]
     assert len({row.target for row in rows}) == 2
+
+
+def test_what_was_uploaded_before_is_used_again_when_it_is_uploaded_again(
+    app: FastAPI, pi: dict[str, Any], house: House
+) -> None:
+    (member,) = house.catalog.members
+    first, other = (stored(make_profile(member.card, factor)) for factor in (3.0, 5.0))
+    answers = [ask(app, "POST", "/devices/pi/profiles", json=one).json() for one in (first, other, first)]
+    assert [(one["version"], one["used"]) for one in answers] == [(1, True), (2, True), (3, True)]
+    assert answers[2]["digest"] == answers[0]["digest"] == pi["digest"]
+    versions = ask(app, "GET", "/devices/pi").json()["versions"]
+    assert [(one["version"], one["used"]) for one in versions] == [(3, True), (2, False)]
+    assert ask(app, "GET", "/devices/pi").json()["profiles"][member.card.name] is not None
+
+
+def test_a_device_that_is_deleted_leaves_its_name_and_its_models(
+    house: House, measured: dict[str, Any], worker_with: Callable[..., Worker]
+) -> None:
+    app = create_app(with_auth(house))
+    (_, acme), (_, zeta) = new_key(house, "acme"), new_key(house, "zeta")
+    assert ask(app, "POST", "/devices", json={"name": "pi"}, headers=acme).status_code == 201
+    assert ask(app, "POST", "/devices/pi/profiles", json=measured, headers=acme).status_code == 201
+    made, waiting = (ask(app, "POST", "/models", json=SCENARIO, headers=acme).json() for _ in range(2))
+    assert worker_with().work_once(made["id"])
+    assert ask(app, "DELETE", "/devices/pi", headers=zeta).status_code == 404
+    assert ask(app, "DELETE", "/devices/local", headers=acme).status_code == 404
+    assert ask(app, "DELETE", "/devices/pi", headers=acme).status_code == 204
+    assert ask(app, "DELETE", "/devices/pi", headers=acme).status_code == 404
+    assert ask(app, "GET", "/devices/pi", headers=acme).status_code == 404
+    job = ask(app, "GET", f"/jobs/{made['id']}", headers=acme).json()
+    artifact = job["result"]["artifacts"][0]["id"]
+    assert ask(app, "GET", f"/artifacts/{artifact}", headers=acme).status_code == 200
+    assert waiting["id"] != made["id"]
+    assert ask(app, "POST", "/devices", json={"name": "pi"}, headers=acme).status_code == 201
+    with reading(house.engine) as connection:
+        actions = list(connection.scalars(select(audit.c.action).order_by(audit.c.id)))
+    assert actions.count("device-deleted") == 1
 
 
 def test_a_misspelt_device_is_named_with_the_tenants_closest_one(app: FastAPI, pi: object) -> None:

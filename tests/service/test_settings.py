@@ -1,9 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.errors import SettingInvalid
-from service.settings import Settings, check_host, read_settings
+from service.settings import NAMES, Settings, check_host, read_settings, warn_of_unknown
 
 
 def test_without_any_setting_the_defaults_hold() -> None:
@@ -118,3 +119,26 @@ def test_artifacts_lie_where_the_store_s_address_says(tmp_path: Path) -> None:
     found = read_settings({"NNF_STORE_URL": f"file://{tmp_path}/a%20b"}, data_dir=tmp_path)
     assert found.store_path == tmp_path / "a b"
     assert read_settings({"NNF_STORE_URL": "s3://models/a/b"}).store_url == "s3://models/a/b"
+
+
+class Asked(dict[str, str]):
+    """An environment that notes what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return default
+
+
+def test_all_that_is_read_is_known() -> None:
+    read_settings(asked := Asked())
+    assert asked.names | {"NNF_URL", "NNF_KEY"} == NAMES
+
+
+def test_a_misspelt_setting_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    warn_of_unknown({"NNF_AUHT": "required", "NNF_AUTH": "off", "PATH": "/bin"})
+    said = capsys.readouterr().err
+    assert said == 'NNF_AUHT is no setting of this program; did you mean "NNF_AUTH"?\n'

@@ -42,4 +42,9 @@ def test_a_device_is_made_and_given_what_was_measured_on_it(ask: Run, tmp_path: 
     broken = ask("devices", "upload", "shed", "-", sent=b"{}")
     assert broken.exit_code == 1
     assert "/digest: is required" in broken.stderr
+    half = ask("devices", "upload", "shed", str(file), "-", sent=b"{}")
+    assert half.exit_code == 1
+    assert f"the file is -; uploaded before it: {file}" in half.stderr
     assert ask("devices", "upload", "shed", str(tmp_path / "nothing")).exit_code == 2
+    assert ask("devices", "delete", "shed").stdout == "shed is deleted\n"
+    assert ask("devices", "get", "shed").exit_code == 1
