@@ -11,10 +11,12 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import update
 
+from service.app import _forget as forget_repeats_of
 from service.caretaker import remove_doomed, retire_old, take_care, tidy
-from service.db import writing
+from service.db import is_embedded, writing
 from service.house import House
 from service.removal import delete_model
+from service.settings import DAY_S
 from service.store import LEFT_AFTER_S, FileStore
 from service.tables import doomed_contents
 from service.worker import Worker
@@ -152,3 +154,31 @@ def test_care_is_taken_while_the_service_runs(house: House) -> None:
 
     asyncio.run(run())
     assert files(house) == []
+
+
+def test_a_process_whose_clock_is_wrong_removes_nothing_of_a_server_that_others_share(
+    house: House, app: FastAPI, worker_with: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = replace(house, settings=replace(house.settings, keep_s=90 * DAY_S))
+    key = {"Idempotency-Key": "once"}
+    job = made(app, worker_with)
+    first = ask(app, "POST", "/models", json=BODY, headers=key)
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 100 * DAY_S)
+
+    async def look_after() -> int:
+        await forget_repeats_of(kept)
+        await tidy(kept)
+        count = await retire_old(kept)
+        await kept.database.leave_loop()
+        return count
+
+    removed = asyncio.run(look_after())
+    monkeypatch.undo()
+    # A file is this machine's alone, and so is its clock.
+    shared = not is_embedded(house.engine)
+    assert (removed == 0) == shared
+    assert (ask(app, "GET", job["links"]["self"]).status_code == 200) == shared
+    again = ask(app, "POST", "/models", json=BODY, headers=key)
+    assert ("idempotency-replayed" in again.headers) == shared
+    assert (again.headers["location"] == first.headers["location"]) == shared
