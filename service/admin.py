@@ -1,26 +1,23 @@
 """Routes of API keys and of the audit log."""
 
-import json
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field
 from sqlalchemy import Connection
 
-from assembler.errors import FieldProblem
 from assembler.scenario import Strict
-from assembler.strict import parse_json, pointer, unsafe_strings
 from service.audit import Action, list_entries, note
 from service.auth import Admin, Caller
+from service.bodies import LIMIT_BYTES, described, parse_body
 from service.db import now_in
 from service.errors import Refused
 from service.gate import Gate
 from service.house import House
 from service.http import (
+    cut,
     demand_json,
     json_response,
-    page_token,
     query_choice,
     query_id,
     query_page_size,
@@ -33,7 +30,6 @@ from service.schemas import AuditView, KeysView, KeyView, NewKeyView, view_entry
 from service.scopes import MAX_LABEL, MAX_LIFE_S, TENANT, TENANT_FORM, USUAL, Scope
 
 router = APIRouter()
-BODY_LIMIT_BYTES = 16 * 1024
 
 
 class KeyWanted(Strict):
@@ -55,27 +51,18 @@ class KeyWanted(Strict):
     )
 
 
-WANTED = KeyWanted.model_json_schema(ref_template="#/components/schemas/{model}")
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {name: part for name, part in WANTED.items() if name != "$defs"}}
-        },
-    }
-}
 FILTERS = [
     query_parameter("action", "only what was done so", {"type": "string", "enum": list(Action)}),
     query_parameter("key", "only what was done with the key of this id", {"type": "string"}),
 ]
 
 
-@router.post("/keys", status_code=201, openapi_extra=BODY, response_model=NewKeyView)
+@router.post("/keys", status_code=201, openapi_extra=described(KeyWanted), response_model=NewKeyView)
 async def create_a_key(request: Request, caller: Admin) -> Response:
     """Make a key of the caller's tenant; its secret is told this once. An operator's key makes those of any tenant."""
     demand_json(request)
     house: House = request.app.state.house
-    wanted = _parse(await read_body(request, BODY_LIMIT_BYTES))
+    wanted = parse_body(KeyWanted, await read_body(request, LIMIT_BYTES), "key-invalid")
     _demand_right(caller, wanted)
     key, secret = await house.database.write(_create, wanted, caller)
     body = NewKeyView(**view_key(key).model_dump(), secret=secret)
@@ -121,28 +108,6 @@ async def read_audit(request: Request, caller: Admin) -> Response:
     return json_response(await house.database.read(_read_audit, caller, kind, key_id, size, before))
 
 
-def _parse(raw: bytes) -> KeyWanted:
-    document = parse_json(raw)
-    problems = unsafe_strings(document)
-    try:
-        if not problems:
-            return KeyWanted.model_validate_json(json.dumps(document))
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False, include_context=False)
-        problems = tuple({(one := _problem(detail)).pointer: one for detail in details}.values())
-    first = problems[0]
-    raise Refused("key-invalid", f"{first.pointer or 'the key'}: {first.detail}", problems)
-
-
-def _problem(error: ErrorDetails) -> FieldProblem:
-    if not error["loc"]:
-        return FieldProblem("", "key-invalid", "must be an object")
-    if error["type"] == "extra_forbidden":
-        return FieldProblem(pointer(*error["loc"]), "key-invalid", "this field is unknown")
-    name = str(error["loc"][0])
-    return FieldProblem(f"/{name}", "key-invalid", f"must be {KeyWanted.model_fields[name].description}")
-
-
 def _demand_right(caller: Caller, wanted: KeyWanted) -> None:
     """Check that the caller may make such a key. Raises Refused."""
     others = wanted.tenant not in (None, caller.tenant)
@@ -180,8 +145,7 @@ def _find(connection: Connection, key_id: str, caller: Caller) -> Key:
 
 def _read_keys(connection: Connection, caller: Caller, size: int, before: str | None) -> KeysView:
     found = list_keys(connection, caller.reach, before=before, limit=size + 1)
-    page = found[:size]
-    token = page_token(page[-1].id) if len(found) > size else None
+    page, token = cut(found, size)
     return KeysView(keys=[view_key(key) for key in page], next_page_token=token)
 
 
@@ -195,6 +159,5 @@ def _read_audit(
 ) -> AuditView:
     options: dict[str, Any] = {"action": action, "key_id": key_id, "before": before, "limit": size + 1}
     found = list_entries(connection, caller.reach, **options)
-    page = found[:size]
-    token = page_token(page[-1].id) if len(found) > size else None
+    page, token = cut(found, size)
     return AuditView(entries=[view_entry(entry) for entry in page], next_page_token=token)

@@ -126,7 +126,7 @@ class Courier:
 
     async def _deliver(self, one: Claim) -> None:
         try:
-            outcome = await self._sender.send(one)
+            outcome = await self._send(one)
             if outcome.status is None:
                 self._silent.add(one.webhook_id)
             else:
@@ -140,6 +140,14 @@ class Courier:
             if not self._busy[one.webhook_id]:
                 del self._busy[one.webhook_id]
             self._freed.set()
+
+    async def _send(self, one: Claim) -> Outcome:
+        """Send a delivery; whatever a receiver thinks of, it counts as a try, of which there are only so many."""
+        try:
+            return await self._sender.send(one)
+        except Exception:
+            log.exception("delivery %s could not be sent", one.id)
+            return Outcome(error="the message could not be sent, or the answer not be understood")
 
     async def _wait(self, pause_s: float) -> None:
         """Wait for a while, less if a connection is free again."""

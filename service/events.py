@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy import Connection
 
+from service.accept import chosen_type
 from service.auth import Reader
 from service.errors import Refused
 from service.gate import Gate
@@ -29,9 +30,10 @@ async def followed(job_id: str, request: Request, caller: Reader) -> AsyncIterat
     """Return the events to tell; what is wrong with the request is found before the answer begins.
 
     Raises:
-        Refused: there is no such job, or the header Last-Event-ID is none.
+        Refused: there is no such job, the header Last-Event-ID is none, or Accept leaves event streams out.
     """
     house: House = request.app.state.house
+    chosen_type(request, ("text/event-stream",))
     after = last_event_id(request)
     await house.database.read(_demand_job, caller.tenant, job_id)
     return house.listeners.follow(job_id, after)

@@ -1,7 +1,8 @@
 """The house: what every request needs, made once at start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from anyio import CapacityLimiter
 from sqlalchemy import Engine
 
 from service.backlog import Backlog
@@ -15,6 +16,8 @@ from service.shelf import Shelf
 from service.signing import Signer, open_signer
 from service.store import Store, open_store
 from service.zoo import shipped_zoo
+
+STORE_CALLS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class House:
     backlog: Backlog
     metrics: Metrics
     signer: Signer | None
+    # A store that does not answer holds up so many threads and no more.
+    store_calls: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(STORE_CALLS))
 
     @property
     def engine(self) -> Engine:

@@ -3,8 +3,9 @@
 import base64
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -15,10 +16,11 @@ from assembler.device import DEVICE_NAME
 from assembler.errors import FieldProblem
 from assembler.scenario import MAX_LABELS, did_you_mean
 from assembler.strict import unsafe_strings
+from service.accept import chosen_type
 from service.errors import Refused
 from service.ids import FORM, is_id
 
-JSON = "application/json"
+JSON, PROBLEM = "application/json", "application/problem+json"
 MAX_WAIT_S = 30.0
 DRAIN_FACTOR = 16
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?")
@@ -27,6 +29,17 @@ _SEPARATOR = re.compile("[:=]")
 # Databases do not agree on how a key that holds them is found in a document.
 _UNFIT = re.compile(r'["\\]')
 _UTC = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|\+00:00)", re.ASCII)
+
+
+class HasId(Protocol):
+    """What is listed page by page."""
+
+    @property
+    def id(self) -> str:
+        """By which it is sorted."""
+
+
+T = TypeVar("T", bound=HasId)
 
 
 class IdConvertor(StringConvertor):
@@ -72,9 +85,8 @@ def demand_json(request: Request) -> None:
     Raises:
         Refused: the header Accept leaves JSON out.
     """
-    accept = request.headers.get("accept", "*/*")
-    if not any(_accepts_json(part) for part in accept.split(",")):
-        raise Refused("not-acceptable", "only application/json can be made here")
+    if request.headers.get("accept", "*/*") != "*/*":
+        chosen_type(request, (JSON, PROBLEM))
 
 
 def preferred_wait_s(request: Request) -> float | None:
@@ -257,6 +269,12 @@ def query_page_token(request: Request, prefix: str) -> str | None:
     return found
 
 
+def cut(found: Sequence[T], size: int) -> tuple[Sequence[T], str | None]:
+    """Return a page of what was found, and the token of the next one where more was found than fits."""
+    page = found[:size]
+    return page, page_token(page[-1].id) if len(found) > size else None
+
+
 def page_token(last_id: str) -> str:
     """Return the token of the page after the object of this id."""
     return base64.urlsafe_b64encode(last_id.encode()).decode()
@@ -295,14 +313,6 @@ def _check_media_type(request: Request, kinds: Collection[str]) -> None:
         raise Refused("unsupported-media-type", f"the body must be {' or '.join(kinds)} in UTF-8")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise Refused("unsupported-media-type", "the body must not be compressed")
-
-
-def _accepts_json(part: str) -> bool:
-    kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
-    if kind not in ("*/*", "application/*", "application/json", "application/problem+json"):
-        return False
-    weights = [piece.removeprefix("q=") for piece in parameters if piece.startswith("q=")]
-    return not weights or not re.fullmatch(r"0(\.0*)?", weights[0])
 
 
 def _seconds(text: str) -> float | None:

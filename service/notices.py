@@ -14,7 +14,7 @@ from service.bodies import LIMIT_BYTES, described, parse_body
 from service.db import now_in, one_at_a_time
 from service.errors import Refused
 from service.house import House
-from service.http import demand_json, json_response, page_token, query_page_size, query_page_token, read_body
+from service.http import cut, demand_json, json_response, query_page_size, query_page_token, read_body
 from service.outbox import Delivery, get_delivery, list_deliveries, replay
 from service.routes import PAGE
 from service.schemas import (
@@ -229,8 +229,7 @@ def _find(connection: Connection, tenant: str, webhook_id: str) -> Webhook:
 
 def _read_webhooks(connection: Connection, tenant: str, size: int, before: str | None) -> WebhooksView:
     found = list_webhooks(connection, tenant, before=before, limit=size + 1)
-    page = found[:size]
-    token = page_token(page[-1].id) if len(found) > size else None
+    page, token = cut(found, size)
     return WebhooksView(webhooks=[view_webhook(one) for one in page], next_page_token=token)
 
 
@@ -239,6 +238,5 @@ def _read_deliveries(
 ) -> DeliveriesView:
     _find(connection, tenant, webhook_id)
     found = list_deliveries(connection, webhook_id, before=before, limit=size + 1)
-    page = found[:size]
-    token = page_token(page[-1].id) if len(found) > size else None
+    page, token = cut(found, size)
     return DeliveriesView(deliveries=[view_delivery(one) for one in page], next_page_token=token)

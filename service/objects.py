@@ -24,11 +24,12 @@ from service.store import ContentDamaged, FileStore, StoreAway, is_digest
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-SCHEME = "s3"
 CACHE_MB = 1024.0
 # A store that does not answer within so long is away.
-CLIENT: "ClientConfig" = {"connect_timeout": timedelta(seconds=3), "timeout": timedelta(seconds=30)}
+CLIENT: "ClientConfig" = {"connect_timeout": timedelta(seconds=3), "timeout": timedelta(seconds=15)}
 RETRY: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
+# So many contents at most are fetched at a time, each of them once, however many want it.
+FLIGHTS = 32
 _ABSENT = ".check"
 
 
@@ -55,6 +56,7 @@ class ObjectStore:
         self._objects = found
         self._cache = FileStore(cache)
         self._cache_bytes = cache_mb * 1e6
+        self._flights = [threading.Lock() for _ in range(FLIGHTS)]
         self._evicting = threading.Lock()
 
     def put(self, content: bytes) -> str:
@@ -95,10 +97,16 @@ class ObjectStore:
         """
         with contextlib.suppress(OSError):
             return self._cache.open(digest)
-        content = self.get(digest)
-        self._make_room(len(content))
-        self._cache.put(content)
-        return self._cache.open(digest)
+        with self._flights[int(digest[:8], 16) % FLIGHTS]:
+            # Who waited may find it there by now.
+            with contextlib.suppress(OSError):
+                return self._cache.open(digest)
+            content = self.get(digest)
+            # A file that is open stays whole, whoever makes room after that.
+            with self._evicting:
+                self._make_room(len(content))
+                self._cache.put(content)
+                return self._cache.open(digest)
 
     def holds(self, digest: str) -> bool:
         """Return whether the content of this sha256 is there and whole.
@@ -150,15 +158,14 @@ class ObjectStore:
                         yield digest
 
     def _make_room(self, size: int) -> None:
-        """Remove the files that were stored longest ago until so many bytes have room."""
-        with self._evicting:
-            found = sorted((path.stat().st_mtime, path) for path in self._cache.folder.glob("*/*"))
-            used = sum(path.stat().st_size for _, path in found)
-            for _, path in found:
-                if used + size <= self._cache_bytes:
-                    return
-                used -= path.stat().st_size
-                path.unlink(missing_ok=True)
+        """Remove the files that were stored longest ago until so many bytes have room; one at a time may do so."""
+        found = sorted((path.stat().st_mtime, path) for path in self._cache.folder.glob("*/*"))
+        used = sum(path.stat().st_size for _, path in found)
+        for _, path in found:
+            if used + size <= self._cache_bytes:
+                return
+            used -= path.stat().st_size
+            path.unlink(missing_ok=True)
 
 
 def _name(digest: str) -> str:

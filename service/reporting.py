@@ -11,7 +11,7 @@ from service.db import now_in
 from service.downloads import find_artifact
 from service.errors import Refused
 from service.house import House
-from service.http import demand_json, json_response, page_token, query_page_size, query_page_token, read_body
+from service.http import cut, demand_json, json_response, query_page_size, query_page_token, read_body
 from service.reports import Figures, Report, add_report, get_report, list_reports
 from service.routes import PAGE
 from service.schemas import ReportsView, ReportView, view_report
@@ -80,6 +80,5 @@ def _read_reports(
 ) -> ReportsView:
     find_artifact(connection, tenant, artifact_id)
     found = list_reports(connection, artifact_id, before=before, limit=size + 1)
-    page = found[:size]
-    token = page_token(page[-1].id) if len(found) > size else None
+    page, token = cut(found, size)
     return ReportsView(reports=[view_report(report) for report in page], next_page_token=token)

@@ -23,11 +23,11 @@ from service.devices import BUILT_IN, NONE, Own, own_devices
 from service.errors import Refused
 from service.house import House
 from service.http import (
+    cut,
     demand_json,
     idempotency_key,
     json_response,
     matches_etag,
-    page_token,
     preferred_wait_s,
     query_choice,
     query_device,
@@ -395,8 +395,7 @@ def _read_jobs(
     found = list_jobs(connection, tenant, only=only, before=before, limit=size + 1)
     queued = backlog.places(connection, found, now=time.time())
     counts = count_jobs(connection, tenant)
-    page = found[:size]
-    token = page_token(page[-1].id) if len(found) > size else None
+    page, token = cut(found, size)
     return JobsView(
         jobs=[view_job(job, queued.get(job.id)) for job in page], counts=counts, next_page_token=token
     )
@@ -411,8 +410,7 @@ def _read_model(connection: Connection, tenant: str, model_id: str) -> ModelView
 
 def _read_models(connection: Connection, tenant: str, size: int, before: str | None) -> ModelsView:
     found = list_models(connection, tenant, before=before, limit=size + 1)
-    page = found[:size]
-    token = page_token(page[-1].id) if len(found) > size else None
+    page, token = cut(found, size)
     summaries = summarise(connection, [model.id for model in page])
     views = [view_model(model, summaries.get(model.id, UNREPORTED)) for model in page]
     return ModelsView(models=views, next_page_token=token)

@@ -1,21 +1,34 @@
 """Operations on keys and webhooks: who may ask, and who is told."""
 
-from typing import Any
-
-from service.calls.answers import Sent, fetch, following, parsed, parsed_object, posted, request
+from service.calls.answers import Sent, fetch, listed, parsed, posted, request
 from service.calls.jobs import PAGE_SIZE
-from service.calls.steps import Flow, Item, Setup, Stream
-from service.schemas import DeliveriesView, DeliveryView, NewWebhookView, WebhooksView, WebhookView
+from service.calls.steps import Flow, Setup, Stream
+from service.schemas import (
+    DeliveriesView,
+    DeliveryView,
+    KeysView,
+    KeyView,
+    NewKeyView,
+    NewWebhookView,
+    WebhooksView,
+    WebhookView,
+)
 
 
-def create_key(setup: Setup, facts: Sent) -> Flow[dict[str, Any]]:
-    """Make a key; its ``secret`` is told this once."""
-    return parsed_object((yield from fetch(setup, posted("keys", body=facts, repeatable=False))))
+def create_key(setup: Setup, facts: Sent) -> Flow[NewKeyView]:
+    """Make a key and return it; its ``secret`` is told this once.
+
+    Args:
+        setup: of the client.
+        facts: if wanted ``tenant``, ``scopes``, ``label`` and ``expires_in_s``.
+    """
+    call = posted("keys", body=facts, repeatable=False)
+    return parsed(NewKeyView, (yield from fetch(setup, call)))
 
 
-def list_keys(setup: Setup) -> Flow[dict[str, Any]]:
-    """Return all keys, without their secrets."""
-    return parsed_object((yield from fetch(setup, request("GET", "keys"))))
+def list_keys(setup: Setup, *, page_size: int = PAGE_SIZE) -> Stream[KeyView]:
+    """Yield all keys, without their secrets, newest first."""
+    return listed(setup, KeysView, lambda page: page.keys, "keys", page_size=page_size)
 
 
 def delete_key(setup: Setup, key_id: str) -> Flow[None]:
@@ -41,14 +54,7 @@ def get_webhook(setup: Setup, webhook_id: str) -> Flow[WebhookView]:
 
 def list_webhooks(setup: Setup, *, page_size: int = PAGE_SIZE) -> Stream[WebhookView]:
     """Yield all webhooks, newest first."""
-    token: str | None = None
-    while True:
-        params = {"page_size": page_size, "page_token": token}
-        page = parsed(WebhooksView, (yield from fetch(setup, request("GET", "webhooks", params=params))))
-        for webhook in page.webhooks:
-            yield Item(webhook)
-        if (token := following(page.next_page_token, token)) is None:
-            return
+    return listed(setup, WebhooksView, lambda page: page.webhooks, "webhooks", page_size=page_size)
 
 
 def enable_webhook(setup: Setup, webhook_id: str) -> Flow[WebhookView]:
@@ -69,15 +75,8 @@ def delete_webhook(setup: Setup, webhook_id: str) -> Flow[None]:
 
 def list_deliveries(setup: Setup, webhook_id: str, *, page_size: int = PAGE_SIZE) -> Stream[DeliveryView]:
     """Yield what was or is to be sent to a webhook, and how it was taken, newest first."""
-    token: str | None = None
-    while True:
-        params = {"page_size": page_size, "page_token": token}
-        call = request("GET", "webhooks", webhook_id, "deliveries", params=params)
-        page = parsed(DeliveriesView, (yield from fetch(setup, call)))
-        for delivery in page.deliveries:
-            yield Item(delivery)
-        if (token := following(page.next_page_token, token)) is None:
-            return
+    path = ("webhooks", webhook_id, "deliveries")
+    return listed(setup, DeliveriesView, lambda page: page.deliveries, *path, page_size=page_size)
 
 
 def replay_delivery(setup: Setup, webhook_id: str, delivery_id: str) -> Flow[DeliveryView]:

@@ -11,10 +11,21 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from assembler.errors import FieldProblem
 from service.calls.errors import AnswerInvalid, ArgumentInvalid, ClientError, ProblemError, Unreachable
 from service.calls.patience import Backoff, may_pass, retry_after_s
-from service.calls.steps import Answer, Call, Flow, Pause, Setup, open_call, read_whole
-from service.schemas import ArtifactView, JobView, ModelView
+from service.calls.steps import Answer, Call, Flow, Item, Pause, Setup, Stream, open_call, read_whole
+from service.schemas import (
+    ArtifactView,
+    DeliveriesView,
+    JobsView,
+    JobView,
+    KeysView,
+    ModelsView,
+    ModelView,
+    ReportsView,
+    WebhooksView,
+)
 
 T = TypeVar("T")
+P = TypeVar("P", DeliveriesView, JobsView, KeysView, ModelsView, ReportsView, WebhooksView)
 V = TypeVar("V", bound=BaseModel)
 Sent = BaseModel | Mapping[str, Any] | bytes
 JSON = "application/json"
@@ -93,6 +104,34 @@ def fetch(setup: Setup, call: Call, *, within_s: float | None = None) -> Flow[An
         return Answer(response.status_code, response.headers, content)
 
     return (yield from persist(setup, ask, repeatable=call.repeatable, within_s=within_s))
+
+
+def listed(
+    setup: Setup,
+    kind: type[P],
+    members: Callable[[P], Iterable[T]],
+    *path: str,
+    page_size: int,
+    params: Mapping[str, Any] | None = None,
+) -> Stream[T]:
+    """Yield the members of a list that is answered page by page.
+
+    Args:
+        setup: of the client.
+        kind: of a page.
+        members: of a page.
+        path: of the list, its pieces.
+        page_size: so many are asked for at once.
+        params: of the query, beside those of the page.
+    """
+    token: str | None = None
+    while True:
+        call = request("GET", *path, params={**(params or {}), "page_size": page_size, "page_token": token})
+        page = parsed(kind, (yield from fetch(setup, call)))
+        for member in members(page):
+            yield Item(member)
+        if (token := following(page.next_page_token, token)) is None:
+            return
 
 
 def persist(

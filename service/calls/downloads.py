@@ -14,8 +14,8 @@ from service.calls.answers import (
     Sent,
     begin,
     fetch,
-    following,
     id_of,
+    listed,
     parsed,
     parsed_object,
     persist,
@@ -34,7 +34,7 @@ from service.calls.errors import (
 from service.calls.jobs import PAGE_SIZE
 from service.calls.parts import Part, holds
 from service.calls.patience import Backoff, may_pass
-from service.calls.steps import Close, Flow, Item, Pause, Setup, Stream, Work, read_some
+from service.calls.steps import Close, Flow, Pause, Setup, Stream, Work, read_some
 from service.schemas import ArtifactView, ReportsView, ReportView, SigningKeyView
 
 # Called with the bytes that are here, and all there are.
@@ -140,15 +140,8 @@ def list_reports(
     setup: Setup, artifact: ArtifactView | str, *, page_size: int = PAGE_SIZE
 ) -> Stream[ReportView]:
     """Yield what devices measured of a model, newest first."""
-    token: str | None = None
-    while True:
-        params = {"page_size": page_size, "page_token": token}
-        call = request("GET", "artifacts", id_of(artifact), "reports", params=params)
-        page = parsed(ReportsView, (yield from fetch(setup, call)))
-        for one in page.reports:
-            yield Item(one)
-        if (token := following(page.next_page_token, token)) is None:
-            return
+    path = ("artifacts", id_of(artifact), "reports")
+    return listed(setup, ReportsView, lambda page: page.reports, *path, page_size=page_size)
 
 
 def _wanted(setup: Setup, artifact: ArtifactView | str) -> Flow[Wanted]:

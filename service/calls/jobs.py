@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from service.calls.answers import fetch, following, id_of, parsed, request
+from service.calls.answers import fetch, id_of, listed, parsed, request
 from service.calls.errors import TimedOut
 from service.calls.patience import Backoff, retry_after_s
-from service.calls.steps import Flow, Item, Pause, Setup, Stream
+from service.calls.steps import Flow, Pause, Setup, Stream
 from service.schemas import JobsView, JobView
 from service.state import State
 
@@ -45,15 +45,14 @@ def list_jobs(
     """
     if isinstance(created_after, datetime):
         created_after = created_after.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    only = {"state": state, "device": device, "label": list(labels), "batch": batch}
-    token: str | None = None
-    while True:
-        params = {**only, "created_after": created_after, "page_size": page_size, "page_token": token}
-        page = parsed(JobsView, (yield from fetch(setup, request("GET", "jobs", params=params))))
-        for job in page.jobs:
-            yield Item(job)
-        if (token := following(page.next_page_token, token)) is None:
-            return
+    only = {
+        "state": state,
+        "device": device,
+        "label": list(labels),
+        "batch": batch,
+        "created_after": created_after,
+    }
+    return listed(setup, JobsView, lambda page: page.jobs, "jobs", page_size=page_size, params=only)
 
 
 def cancel(setup: Setup, job: JobView | str) -> Flow[JobView]:

@@ -13,8 +13,8 @@ from assembler.artifact import Estimate
 from service.calls.answers import (
     Sent,
     fetch,
-    following,
     id_of,
+    listed,
     parsed,
     parsed_object,
     posted,
@@ -31,7 +31,7 @@ from service.calls.errors import (
     TimedOut,
 )
 from service.calls.jobs import LONG_POLL_S, PAGE_SIZE, cancel, get_job, wait
-from service.calls.steps import Flow, Item, Setup, Stream
+from service.calls.steps import Flow, Setup, Stream
 from service.schemas import ArtifactView, BatchView, JobView, ModelsView, ModelView
 from service.state import State
 
@@ -114,14 +114,7 @@ def get_model(setup: Setup, model: ModelView | str) -> Flow[ModelView]:
 
 def list_models(setup: Setup, *, page_size: int = PAGE_SIZE) -> Stream[ModelView]:
     """Yield all models, newest first."""
-    token: str | None = None
-    while True:
-        params = {"page_size": page_size, "page_token": token}
-        page = parsed(ModelsView, (yield from fetch(setup, request("GET", "models", params=params))))
-        for model in page.models:
-            yield Item(model)
-        if (token := following(page.next_page_token, token)) is None:
-            return
+    return listed(setup, ModelsView, lambda page: page.models, "models", page_size=page_size)
 
 
 def delete_model(setup: Setup, model: ModelView | str) -> Flow[None]:

@@ -132,6 +132,17 @@ def test_a_client_that_takes_no_json_is_refused(app: FastAPI, path: str) -> None
     problem_of(ask(app, "GET", path, headers={"accept": "image/png"}), 406, "not-acceptable")
 
 
+def test_of_several_lines_of_accept_all_count(app: FastAPI) -> None:
+    lines = [("accept", "text/html"), ("accept", "application/json")]
+    assert ask(app, "GET", "/jobs", headers=lines).status_code == 200
+
+
+def test_a_client_that_takes_no_stream_of_events_is_refused(app: FastAPI) -> None:
+    job = ask(app, "POST", "/models", content=raw(), headers=JSON).json()
+    refused = ask(app, "GET", job["links"]["events"], headers={"accept": "application/json"})
+    problem_of(refused, 406, "not-acceptable")
+
+
 @pytest.mark.parametrize(
     "path",
     [

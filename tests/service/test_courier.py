@@ -125,6 +125,21 @@ def test_a_message_that_failed_is_sent_again_as_the_same_one(database: Database)
     assert "secret" not in str(made.error)
 
 
+def test_whatever_goes_wrong_while_a_message_is_sent_is_a_try_that_counts(database: Database) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        raise ZeroDivisionError
+
+    webhook = create(database.engine, "https://receiver.example/hook")
+    say(database.engine)
+    for _ in range(2):
+        make_due(database.engine)
+        send_all(database, resolve=resolve)
+    (made,) = log_of(database.engine, webhook)
+    assert (made.state, made.attempts) == (Sent.PENDING, 2)
+    assert made.error is not None
+    assert "could not be sent" in made.error
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_receiver_says_when_it_wants_to_be_asked_again(database: Database, status: int) -> None:
     with receiving(lambda _: (status, {"Retry-After": "1000"})) as receiver:

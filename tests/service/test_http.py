@@ -86,7 +86,7 @@ def test_a_body_of_exactly_the_limit_is_read() -> None:
         "*/*",
         "application/json",
         "text/html, application/*;q=0.1",
-        "application/json;q=0.000001",
+        "application/json;q=0.001",
         "APPLICATION/JSON",
     ],
 )

@@ -2,6 +2,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 
@@ -174,3 +175,46 @@ def test_what_was_stored_before_a_time_is_listed(store: ObjectStore, tmp_path: P
     assert set(store.stored_before(time.time() + 100)) == digests | {kept_here}
     assert list(store.stored_before(time.time() - 100)) == []
     assert cached(tmp_path) != []
+
+
+def fetched(store: ObjectStore, digest: str) -> bytes:
+    with store.open(digest) as file:
+        return read(file)
+
+
+class Counting(ObjectStore):
+    """Counts what is fetched, which takes a while."""
+
+    fetched = 0
+
+    def get(self, digest: str) -> bytes:
+        self.fetched += 1
+        time.sleep(0.1)
+        return super().get(digest)
+
+
+def counting(server: ObjectServer, tmp_path: Path, **options: float) -> Counting:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        return Counting(f"s3://models/{tmp_path.name}", tmp_path / "cache", **options)
+
+
+def test_a_content_that_many_want_at_once_is_fetched_once(server: ObjectServer, tmp_path: Path) -> None:
+    store = counting(server, tmp_path)
+    digest = store.put(b"wanted")
+    store.fetched = 0
+    with ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(lambda _: fetched(store, digest), range(20))) == {b"wanted"}
+    assert store.fetched == 1
+
+
+def test_files_that_are_more_than_the_cache_holds_can_be_read_at_once(
+    server: ObjectServer, tmp_path: Path
+) -> None:
+    store = counting(server, tmp_path, cache_mb=1e-5)
+    digests = [store.put(bytes([number]) * 9) for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda digest: fetched(store, digest), digests * 3))
+    assert found == [bytes([number]) * 9 for number in range(8)] * 3
+    assert len(cached(tmp_path)) <= 1

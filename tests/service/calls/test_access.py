@@ -4,16 +4,34 @@ from typing import Any
 
 import pytest
 
-from service.schemas import DeliveriesView, DeliveryView, NewWebhookView, WebhooksView, WebhookView
+from service.schemas import (
+    DeliveriesView,
+    DeliveryView,
+    KeysView,
+    KeyView,
+    NewKeyView,
+    NewWebhookView,
+    WebhooksView,
+    WebhookView,
+)
 from tests.service.both import Ask, asked_for, both
 from tests.service.rude import answer, serving
 
 KEYS: list[tuple[str, tuple[Any, ...], str]] = [
-    ("create_key", ({},), "POST /keys"),
-    ("list_keys", (), "GET /keys"),
     ("delete_key", ("key_1",), "DELETE /keys/key_1"),
     ("delete_webhook", ("whk_1",), "DELETE /webhooks/whk_1"),
 ]
+KEY = KeyView(
+    id="key_1",
+    tenant="acme",
+    scopes=["read"],
+    label=None,
+    created_at="2026-01-02T00:00:00Z",
+    expires_at=None,
+    revoked_at=None,
+    last_used_at=None,
+)
+MADE_KEY = NewKeyView(**KEY.model_dump(), secret="nnf_x")
 WEBHOOK = WebhookView(
     id="whk_1",
     url="https://receiver.example",
@@ -41,6 +59,7 @@ DELIVERY = DeliveryView(
 )
 REPLAY = "POST /webhooks/whk_1/deliveries/dlv_1/replay"
 WEBHOOKS: list[tuple[str, tuple[Any, ...], Any, str]] = [
+    ("create_key", ({},), MADE_KEY, "POST /keys"),
     ("create_webhook", ({"url": "x"},), MADE, "POST /webhooks"),
     ("get_webhook", ("whk_1",), WEBHOOK, "GET /webhooks/whk_1"),
     ("enable_webhook", ("whk_1",), WEBHOOK, "POST /webhooks/whk_1/enable"),
@@ -48,6 +67,7 @@ WEBHOOKS: list[tuple[str, tuple[Any, ...], Any, str]] = [
     ("replay_delivery", ("whk_1", "dlv_1"), DELIVERY, REPLAY),
 ]
 PAGES: list[tuple[str, tuple[Any, ...], list[Any], str]] = [
+    ("list_keys", (), [KeysView(keys=[KEY], next_page_token=token) for token in ("more", None)], "/keys"),
     (
         "list_webhooks",
         (),
@@ -91,5 +111,6 @@ def test_pages_are_read_one_after_the_other(
 ) -> None:
     with serving(*(answer(body=page.model_dump()) for page in pages)) as rude:
         found = ask(rude.url, operation, *values, page_size=1)
-    assert [one.id for one in found] == [(WEBHOOK if "list_webhooks" in operation else DELIVERY).id] * 2
+    listed = {"list_keys": KEY, "list_webhooks": WEBHOOK, "list_deliveries": DELIVERY}
+    assert [one.id for one in found] == [listed[operation].id] * 2
     assert rude.paths == [f"GET {path}?page_size=1", f"GET {path}?page_size=1&page_token=more"]
