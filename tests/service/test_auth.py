@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import logging
 import re
 import time
@@ -89,12 +90,16 @@ def test_where_no_keys_are_wanted_nobody_is_an_admin(app: FastAPI, method: str, 
 
 @dataclass(frozen=True)
 class Belongings:
-    """What one tenant has: a job, its model and its file, a waiting job, and a key for everything."""
+    """What one tenant has: one of everything that has an address, a waiting job, and a key for everything."""
 
     job: dict[str, Any]
     waiting: dict[str, Any]
     batch_id: str
     key_id: str
+    webhook_id: str
+    delivery_id: str
+    report_id: str
+    device: str
     header: dict[str, str]
 
     @property
@@ -110,7 +115,26 @@ class Belongings:
             "model_id": self.job["model_id"],
             "artifact_id": self.artifact_id,
             "key_id": self.key_id,
+            "webhook_id": self.webhook_id,
+            "delivery_id": self.delivery_id,
+            "report_id": self.report_id,
+            "name": self.device,
         }
+
+    @property
+    def places(self) -> list[str]:
+        """The addresses that tell all of what is kept, but for the waiting job."""
+        webhook, artifact = f"/webhooks/{self.webhook_id}", f"/artifacts/{self.artifact_id}"
+        return [
+            f"/jobs/{self.job['id']}",
+            f"/models/{self.job['model_id']}",
+            artifact,
+            f"{artifact}/reports",
+            webhook,
+            f"{webhook}/deliveries",
+            f"/devices/{self.device}",
+            f"/keys/{self.key_id}",
+        ]
 
 
 @pytest.fixture
@@ -118,26 +142,42 @@ def locked(house: House) -> FastAPI:
     return create_app(with_auth(house))
 
 
+DEVICE_OF = {"acme": "cellar", "zeta": "attic"}
+URL = "https://8.8.8.8/hook"
+
+
 @pytest.fixture
 def both(house: House, locked: FastAPI, worker_with: Callable[[], Worker]) -> tuple[Belongings, Belongings]:
     """Two tenants that asked for equal models."""
-    keys = [new_key(house, tenant, "read", "write", "admin") for tenant in ("acme", "zeta")]
-    named = [{"name": tenant, "labels": {"site": tenant}} for tenant in ("acme", "zeta")]
-    jobs = [
-        ask(locked, "POST", "/models", json=body(**names), headers=header).json()
-        for (_, header), names in zip(keys, named, strict=True)
-    ]
+
+    def made(path: str, header: dict[str, str], **wanted: Any) -> dict[str, Any]:
+        answer = ask(locked, "POST", path, json=wanted, headers=header)
+        assert answer.is_success, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    keys = {tenant: new_key(house, tenant, "read", "write", "admin") for tenant in DEVICE_OF}
+    begun = []
+    for tenant, (_, header) in keys.items():
+        webhook = made("/webhooks", header, url=URL)
+        made("/devices", header, name=DEVICE_OF[tenant])
+        job = made("/models", header, **body(name=tenant, labels={"site": tenant}))
+        begun.append((webhook["id"], job["links"]["self"]))
     worker = worker_with()
     while worker.work_once():
         pass
     found = []
-    for (key_id, header), names, job in zip(keys, named, jobs, strict=True):
-        wanted = [body(verify=False, **names)]
+    for (tenant, (key_id, header)), (webhook, link) in zip(keys.items(), begun, strict=True):
+        wanted = [body(verify=False, name=tenant, labels={"site": tenant})]
         batch = ask(locked, "POST", "/models/batch", json=wanted, headers=header).json()
-        links = [job["links"]["self"], batch["jobs"][0]["links"]["self"]]
+        links = [link, batch["jobs"][0]["links"]["self"]]
         ended, waiting = (ask(locked, "GET", link, headers=header).json() for link in links)
         assert ended["state"] == "succeeded"
-        found.append(Belongings(ended, waiting, batch["batch_id"], key_id, header))
+        file = ended["result"]["artifacts"][0]["id"]
+        report = made(f"/artifacts/{file}/reports", header, latency_ms=1.5)["id"]
+        told = ask(locked, "GET", f"/webhooks/{webhook}/deliveries", headers=header).json()["deliveries"]
+        owned = (batch["batch_id"], key_id, webhook, told[0]["id"], report, DEVICE_OF[tenant])
+        found.append(Belongings(ended, waiting, *owned, header))
     return found[0], found[1]
 
 
@@ -163,14 +203,14 @@ def told(response: httpx.Response) -> dict[str, Any]:
     return {name: found[name] for name in found if name not in ("instance", "request_id")}
 
 
-# What the tenants of these tests have none of.
-OTHERS = {"report": "rpt", "webhook": "whk", "delivery": "dlv"}
+def kept(app: FastAPI, one: Belongings) -> list[tuple[int, bytes]]:
+    """Return what a tenant finds at its addresses."""
+    answers = [ask(app, "GET", place, headers=one.header) for place in one.places]
+    return [(answer.status_code, answer.content) for answer in answers]
 
 
 def address(path: str, ids: dict[str, str]) -> str:
-    nothing = {f"{name}_id": f"{prefix}_{'0' * 32}" for name, prefix in OTHERS.items()}
-    known = {"name": "local", **nothing, **ids}
-    return re.sub(r"{(\w+)}", lambda found: known[found[1]], path)
+    return re.sub(r"{(\w+)}", lambda found: ids[found[1]], path)
 
 
 def protected(app: FastAPI) -> list[tuple[str, str, str]]:
@@ -214,25 +254,48 @@ def test_no_route_answers_a_key_without_its_scope(house: House, locked: FastAPI,
     assert is_as_before(locked, acme)
 
 
+def mixtures(path: str, mine: dict[str, str], others: dict[str, str]) -> list[dict[str, str]]:
+    """Return the ways to fill in an address so that one part of it at least is another's."""
+    names = re.findall(r"{(\w+)}", path)
+    return [
+        {name: (others if theirs else mine)[name] for name, theirs in zip(names, chosen, strict=True)}
+        for chosen in itertools.product((True, False), repeat=len(names))
+        if any(chosen)
+    ]
+
+
 def test_what_is_anothers_is_answered_as_what_is_not_there(
     locked: FastAPI, acme: Belongings, zeta: Belongings
 ) -> None:
-    nothing = {name: f"{text[:4]}{'0' * 32}" for name, text in zeta.ids.items()}
-    walked = 0
+    nothing = {name: f"{text[:4]}{'0' * 32}" for name, text in zeta.ids.items()} | {"name": "nowhere"}
+    before = kept(locked, zeta)
+    assert {status for status, _ in before} == {200}
+    walked: set[str] = set()
     for path, method, _ in protected(locked):
-        if not re.search(r"{(\w+_id)}", path):
-            continue
-        walked += 1
-        theirs, absent = (
-            ask(locked, method, address(path, ids), headers=acme.header) for ids in (zeta.ids, nothing)
-        )
-        assert theirs.status_code == absent.status_code == 404, (path, method)
-        assert told(theirs) == told(absent)
-        assert set(theirs.headers) == set(absent.headers)
-    assert walked >= 9
+        pairs = zip(mixtures(path, acme.ids, zeta.ids), mixtures(path, acme.ids, nothing), strict=True)
+        for pair in pairs:
+            theirs, absent = (ask(locked, method, address(path, ids), headers=acme.header) for ids in pair)
+            assert theirs.status_code == absent.status_code == 404, (path, method, pair)
+            assert told(theirs) == told(absent)
+            assert set(theirs.headers) == set(absent.headers)
+            walked |= pair[0].keys()
+    assert walked == zeta.ids.keys()
     # Nothing has become of it.
     assert is_as_before(locked, zeta)
-    assert ask(locked, "GET", f"/artifacts/{zeta.artifact_id}", headers=zeta.header).status_code == 200
+    assert kept(locked, zeta) == before
+
+
+def test_what_another_does_not_have_yet_or_any_more_is_not_there_either(
+    locked: FastAPI, acme: Belongings, zeta: Belongings
+) -> None:
+    unmade, file = f"/models/{zeta.waiting['model_id']}", f"/artifacts/{zeta.artifact_id}"
+    assert ask(locked, "DELETE", unmade, headers=zeta.header).status_code == 409
+    assert ask(locked, "DELETE", unmade, headers=acme.header).status_code == 404
+    made = f"/models/{zeta.job['model_id']}"
+    assert ask(locked, "DELETE", made, headers=zeta.header).status_code == 204
+    for method, path in (("GET", file), ("GET", f"{file}/manifest"), ("GET", f"{file}/reports")):
+        assert ask(locked, method, path, headers=zeta.header).status_code == 410
+        assert ask(locked, method, path, headers=acme.header).status_code == 404
 
 
 def test_lists_and_counts_hold_only_what_is_ones_own(
@@ -261,6 +324,7 @@ def test_ids_of_another_in_a_query_find_what_ids_of_nothing_find(
     queries = [
         ("/jobs?batch={}", zeta.batch_id, f"bat_{nothing}"),
         ("/jobs?label=site:{}", "zeta", "nothing"),
+        ("/jobs?device={}", zeta.device, "nowhere"),
         ("/audit?key={}", zeta.key_id, f"key_{nothing}"),
     ]
     for form, theirs, absent in queries:
@@ -271,20 +335,26 @@ def test_ids_of_another_in_a_query_find_what_ids_of_nothing_find(
         ("/jobs", zeta.waiting["id"]),
         ("/models", zeta.job["model_id"]),
         ("/keys", zeta.key_id),
+        ("/webhooks", zeta.webhook_id),
+        (f"/webhooks/{acme.webhook_id}/deliveries", zeta.delivery_id),
+        (f"/artifacts/{acme.artifact_id}/reports", zeta.report_id),
     ):
         page = ask(locked, "GET", f"{path}?page_token={page_token(last)}", headers=acme.header)
         assert page.status_code == 200
-        assert "zeta" not in page.text
+        assert not [one for one in (*zeta.ids.values(), "zeta") if one in page.text]
 
 
 def test_the_log_tells_who_did_what(locked: FastAPI, acme: Belongings) -> None:
     ask(locked, "POST", f"/jobs/{acme.waiting['id']}/cancel", headers=acme.header)
     ask(locked, "POST", f"/jobs/{acme.waiting['id']}/cancel", headers=acme.header)
     found = ask(locked, "GET", "/audit", headers=acme.header).json()["entries"]
+    device = ask(locked, "GET", f"/devices/{acme.device}", headers=acme.header).json()
     assert [(one["action"], one["target"], one["key_id"]) for one in found] == [
         ("job-cancelled", acme.waiting["id"], acme.key_id),
         ("batch-submitted", acme.batch_id, acme.key_id),
         ("job-submitted", acme.job["id"], acme.key_id),
+        ("device-created", device["id"], acme.key_id),
+        ("webhook-created", acme.webhook_id, acme.key_id),
     ]
 
 
