@@ -11,7 +11,8 @@ RUN pip install --no-cache-dir --constraint constraints.txt ".[telemetry]" \
     && useradd --system --uid 10001 nnfactory \
     && install -d -o nnfactory /data
 
-USER nnfactory
+# By its number, which any host can tell from root.
+USER 10001
 ENV NNF_DATA_DIR=/data
 VOLUME /data
 EXPOSE 8000

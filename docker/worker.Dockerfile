@@ -19,7 +19,8 @@ RUN pip install --no-cache-dir --constraint constraints.txt ".[worker,telemetry]
     && useradd --system --uid 10001 nnfactory \
     && install -d -o nnfactory /data
 
-USER nnfactory
+# By its number, which any host can tell from root.
+USER 10001
 ENV NNF_DATA_DIR=/data \
     NNF_TORCH_DEVICE=auto
 VOLUME /data
