@@ -8,6 +8,7 @@ import hashlib
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,11 +26,18 @@ from service.zoo import find_members, shipped_zoo
 from tests.service.making import Building, digest_of, make_assembly, make_profile
 
 PHASES = ("assembling", "compiling", "verifying")
-LEASE_S, BEAT_S = 2.0, 0.2
+LEASE_S, BEAT_S, TIDY_S = 2.0, 0.2, 2.0
 
 
 def build(scenario: Scenario) -> Iterator[Phase | Assembly]:
-    """Make something; the scenario's labels say how long a phase takes, where to die, and once or always."""
+    """Make something.
+
+    The scenario's labels say how long a phase takes, where to die, and once or always, and how much is written into the
+    scratch folder meanwhile.
+    """
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"\0" * int(scenario.labels.get("scratch", "0")))
+        file.flush()
     for phase in PHASES:
         yield Phase(phase)
         time.sleep(float(scenario.labels.get("phase_s", "0.01")))
@@ -73,9 +81,12 @@ def shift_clock(path: Path) -> None:
 
 
 def main() -> int:
+    from service import caretaker
     from service.labour import run_worker
     from service.server import serve
 
+    # Once an hour otherwise.
+    caretaker.TIDY_S = TIDY_S
     if "FAULT_CLOCK" in os.environ:
         shift_clock(Path(os.environ["FAULT_CLOCK"]))
     settings = replace(read_settings(), lease_s=LEASE_S, beat_s=BEAT_S)

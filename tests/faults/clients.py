@@ -11,23 +11,23 @@ from typing import Any
 
 import httpx
 
-from tests.faults.fleet import Fleet
+from tests.faults.fleet import TENANTS, Fleet
 from tests.service.making import body
 
 
 @dataclass
 class Ledger:
-    """What clients were told: jobs by their key, and every answer that was no success."""
+    """What clients were told: jobs by their tenant and key, and every answer that was no success."""
 
-    accepted: dict[str, str] = field(default_factory=dict)
+    accepted: dict[tuple[str, str], str] = field(default_factory=dict)
     refused: list[tuple[int, dict[str, str], dict[str, Any]]] = field(default_factory=list)
     unanswered: int = 0
-    doubled: list[tuple[str, str, str]] = field(default_factory=list)
+    doubled: list[tuple[str, str, str, str]] = field(default_factory=list)
 
-    def accept(self, key: str, job_id: str) -> None:
-        before = self.accepted.setdefault(key, job_id)
+    def accept(self, tenant: str, key: str, job_id: str) -> None:
+        before = self.accepted.setdefault((tenant, key), job_id)
         if before != job_id:
-            self.doubled.append((key, before, job_id))
+            self.doubled.append((tenant, key, before, job_id))
 
 
 def scenario(number: int, **labels: str) -> dict[str, Any]:
@@ -35,17 +35,38 @@ def scenario(number: int, **labels: str) -> dict[str, Any]:
     return body(limits={"latency_ms": 1 + number / 1000, "size_mb": 1.0}, name=f"n{number}", labels=labels)
 
 
+def request_of(number: int) -> tuple[str, str, int]:
+    """Return who sends the request of a number, with which key, and the number of its scenario.
+
+    Of four, the first two bear the same key and come from both tenants; the last asks for what the first asked for,
+    half of the time in the name of the other tenant.
+    """
+    place, first = number % 4, number - number % 4
+    tenant = TENANTS[first // 4 % 2] if place == 3 else TENANTS[place % 2]
+    return tenant, f"key-{first if place < 2 else number}", first if place == 3 else number
+
+
 class Clients:
-    """Threads that post one scenario after the other; each is sent again, with its key, until it is accepted."""
+    """Threads of both tenants that post one scenario after the other, each again, with its key, until it is accepted.
+
+    Each pauses for ``pause_s`` after it.
+    """
 
     def __init__(
-        self, fleet: Fleet, *, threads: int = 3, seed: int = 0, labels: dict[str, str] | None = None
+        self,
+        fleet: Fleet,
+        *,
+        threads: int = 3,
+        seed: int = 0,
+        labels: dict[str, str] | None = None,
+        pause_s: float = 0.1,
     ) -> None:
         self.ledger = Ledger()
         self._fleet = fleet
         self._numbers = itertools.count(seed * 1_000_000)
         self._random = random.Random(seed)
         self._labels = labels or {}
+        self._pause_s = pause_s
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._post_all) for _ in range(threads)]
 
@@ -63,24 +84,23 @@ class Clients:
     def _post_all(self) -> None:
         with httpx.Client(timeout=20) as client:
             while not self._stop.is_set():
-                number = next(self._numbers)
-                # One in four asks for what was asked for before.
-                wanted = scenario(number - number % 4 if number % 4 == 3 else number, **self._labels)
-                self._post(client, f"key-{number}", wanted)
-                time.sleep(0.02)
+                tenant, key, wanted = request_of(next(self._numbers))
+                self._post(client, tenant, key, scenario(wanted, **self._labels))
+                self._stop.wait(self._pause_s)
 
-    def _post(self, client: httpx.Client, key: str, wanted: dict[str, Any]) -> None:
+    def _post(self, client: httpx.Client, tenant: str, key: str, wanted: dict[str, Any]) -> None:
+        headers = {**self._fleet.keys[tenant], "Idempotency-Key": key}
         until = time.monotonic() + 80
         while time.monotonic() < until:
             url = self._fleet.url(self._random.randrange(len(self._fleet.ports)))
             try:
-                answer = client.post(f"{url}/models", json=wanted, headers={"Idempotency-Key": key})
+                answer = client.post(f"{url}/models", json=wanted, headers=headers)
             except httpx.HTTPError:
                 self.ledger.unanswered += 1
                 time.sleep(0.1)
                 continue
             if answer.status_code in (201, 202):
-                self.ledger.accept(key, answer.json()["id"])
+                self.ledger.accept(tenant, key, answer.json()["id"])
                 return
             self.ledger.refused.append((answer.status_code, dict(answer.headers), answer.json()))
             time.sleep(min(1.0, float(answer.headers.get("retry-after", 1))))

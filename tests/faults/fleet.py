@@ -11,16 +11,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 from sqlalchemy import make_url
 
-from service.db import open_engine
+from service.db import open_engine, writing
+from service.keys import create_key
 from service.migrations import migrate
+from service.scopes import USUAL
 from tests.servers import Postgres, Redis, free_port
 from tests.service.making import write_member
 
 ROOT = Path(__file__).parents[2]
+TENANTS = ("acme", "zeta")
 
 
 class Part:
@@ -73,10 +77,19 @@ class Part:
 
 
 class Fleet:
-    """Servers, HTTP processes and workers; ``folder`` holds store, data folders and logs."""
+    """Servers, HTTP processes and workers; ``folder`` holds store, data folders and logs, unless others are named.
+
+    A key is needed: ``keys`` holds the header of each tenant.
+    """
 
     def __init__(
-        self, apis: int = 1, workers: int = 2, *, store: Path | None = None, redis: bool = True
+        self,
+        apis: int = 1,
+        workers: int = 2,
+        *,
+        store: Path | None = None,
+        data: Path | None = None,
+        redis: bool = True,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="nnf-fleet-"))
         self.postgres = Postgres()
@@ -89,14 +102,25 @@ class Fleet:
         write_member(self.folder / "zoo" / "clothes")
         self.engine = open_engine(make_url(self.postgres.url()))
         migrate(self.engine)
+        self.keys = {tenant: self._new_key(tenant) for tenant in TENANTS}
+        # One connection a request: a process that is killed takes none along that the next request would use.
+        self._client = httpx.Client(timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
+        self._data = data or self.folder
         self.ports = [free_port() for _ in range(apis)]
         self.apis = [self._part(f"api{n}", ["api", str(port)]) for n, port in enumerate(self.ports)]
         self.workers = [self._part(f"worker{n}", ["worker"]) for n in range(workers)]
 
+    def _new_key(self, tenant: str) -> dict[str, str]:
+        with writing(self.engine) as connection:
+            options: dict[str, Any] = {"scopes": USUAL, "label": None, "expires_at": None, "now": time.time()}
+            _, secret = create_key(connection, tenant, **options)
+        return {"Authorization": f"Bearer {secret}"}
+
     def _part(self, name: str, command: list[str]) -> Part:
         environment = {
             **os.environ,
-            "NNF_DATA_DIR": str(self.folder / name),
+            "NNF_AUTH": "required",
+            "NNF_DATA_DIR": str(self._data / name),
             "NNF_DATABASE_URL": self.postgres.url(),
             "NNF_STORE_URL": f"file://{self.store}",
             "NNF_SUPERNETS": str(self.folder / "zoo"),
@@ -116,6 +140,11 @@ class Fleet:
 
     def url(self, number: int = 0) -> str:
         return f"http://127.0.0.1:{self.ports[number]}"
+
+    def ask(self, method: str, path: str, tenant: str = TENANTS[0], **options: Any) -> httpx.Response:
+        """Return what the first HTTP process answers a tenant."""
+        headers = {**self.keys[tenant], **options.pop("headers", {})}
+        return self._client.request(method, f"{self.url()}{path}", headers=headers, **options)
 
     def wait_ready(self, timeout_s: float = 10.0) -> float:
         """Wait until every HTTP process says that it is ready; return how long that took, s."""
@@ -148,6 +177,7 @@ class Fleet:
         for part in (*self.apis, *self.workers):
             part.wait()
         self.engine.dispose()
+        self._client.close()
         if self.redis is not None:
             self.redis.remove()
         self.postgres.remove()
@@ -155,11 +185,9 @@ class Fleet:
 
 
 @contextmanager
-def fleet(
-    apis: int = 1, workers: int = 2, *, store: Path | None = None, redis: bool = True
-) -> Iterator[Fleet]:
+def fleet(apis: int = 1, workers: int = 2, **options: Any) -> Iterator[Fleet]:
     """Run a service, and end it."""
-    found = Fleet(apis, workers, store=store, redis=redis)
+    found = Fleet(apis, workers, **options)
     try:
         found.start()
         yield found

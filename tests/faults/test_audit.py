@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import Engine, delete, insert, select, update
 
@@ -16,8 +17,8 @@ from service.queue import claim_next
 from service.scopes import DEFAULT_TENANT
 from service.store import FileStore
 from service.tables import artifacts, job_events, jobs, models
-from tests.faults.audit import check_answers, check_record
-from tests.faults.clients import Ledger
+from tests.faults.audit import Owned, check_answers, check_record, check_tenants
+from tests.faults.clients import Ledger, request_of
 from tests.service.making import make_assembly, scenario
 
 
@@ -45,7 +46,7 @@ def ledger(engine: Engine, store: FileStore) -> Ledger:
                 connection, scenario(), digest=None, request_id="req_1", now=now, tenant=DEFAULT_TENANT
             )
             note_repeat(connection, Repeat.of("POST /models", key, ""), job.id, now=now)
-            ledger.accept(key, job.id)
+            ledger.accept(DEFAULT_TENANT, key, job.id)
         taken = claim_next(connection, "w", lease_s=10, now=now)
         assert taken is not None
         assembly = make_assembly(b"a model")
@@ -77,7 +78,7 @@ def test_a_sound_record_passes(engine: Engine, store: FileStore, ledger: Ledger)
 def test_a_job_that_was_accepted_and_is_not_there_is_found(
     engine: Engine, store: FileStore, ledger: Ledger
 ) -> None:
-    ledger.accept("three", "job_lost")
+    ledger.accept(DEFAULT_TENANT, "three", "job_lost")
     with pytest.raises(AssertionError, match="job_lost"):
         check_record(engine, store.folder, ledger)
 
@@ -111,6 +112,15 @@ FAULTS: dict[str, Callable[[Engine], None]] = {
         engine, lambda c: (c.execute(delete(artifacts)), c.execute(delete(models)))
     ),
     "a file that is there twice": lambda engine: change(engine, lambda c: double(c)),
+    "a job of somebody else": lambda engine: change(
+        engine, lambda c: c.execute(update(jobs).values(tenant="zeta"))
+    ),
+    "a model of somebody else": lambda engine: change(
+        engine, lambda c: c.execute(update(models).values(tenant="zeta"))
+    ),
+    "a file of somebody else": lambda engine: change(
+        engine, lambda c: c.execute(update(artifacts).values(tenant="zeta"))
+    ),
     "no events": lambda engine: change(engine, lambda c: c.execute(delete(job_events))),
 }
 
@@ -144,6 +154,50 @@ def test_an_answer_that_does_not_say_when_to_come_again_is_found(answer: tuple) 
 
 def test_a_key_that_made_two_jobs_is_found() -> None:
     ledger = Ledger()
-    ledger.accept("one", "job_1")
-    ledger.accept("one", "job_2")
-    assert ledger.doubled == [("one", "job_1", "job_2")]
+    ledger.accept("acme", "one", "job_1")
+    ledger.accept("zeta", "one", "job_2")
+    assert ledger.doubled == []
+    ledger.accept("acme", "one", "job_3")
+    assert ledger.doubled == [("acme", "one", "job_1", "job_3")]
+
+
+OWNED = {
+    tenant: Owned(frozenset({f"job_{tenant}"}), frozenset({f"mdl_{tenant}"}), frozenset({f"art_{tenant}"}))
+    for tenant in ("acme", "zeta")
+}
+
+
+def answer(tenant: str, path: str, leak: str = "") -> httpx.Response:
+    """Answer as a service does that may show one address to everybody."""
+    kind = path.removeprefix("/").partition("?")[0]
+    if kind in ("jobs", "models"):
+        rows = [one for name in OWNED for one in getattr(OWNED[name], kind) if name == tenant or kind == leak]
+        return httpx.Response(200, json={kind: [{"id": one} for one in rows], "next_page_token": None})
+    return httpx.Response(200 if path.endswith(tenant) or path == leak else 404)
+
+
+def test_tenants_that_see_only_their_own_pass() -> None:
+    check_tenants(OWNED, answer)
+
+
+@pytest.mark.parametrize(
+    "leak", ["/jobs/job_zeta", "/models/mdl_acme", "/artifacts/art_zeta", "jobs", "models"]
+)
+def test_what_a_tenant_sees_of_another_is_found(leak: str) -> None:
+    with pytest.raises(AssertionError):
+        check_tenants(OWNED, lambda tenant, path: answer(tenant, path, leak))
+
+
+def test_what_a_tenant_does_not_see_of_its_own_is_found() -> None:
+    with pytest.raises(AssertionError, match="own /jobs/job_acme"):
+        check_tenants(OWNED, lambda *_: httpx.Response(404))
+
+
+def test_both_tenants_use_the_same_keys_and_ask_for_the_same() -> None:
+    sent = [request_of(number) for number in range(8)]
+    assert [tenant for tenant, _, _ in sent] == [
+        *("acme", "zeta", "acme", "acme"),
+        *("acme", "zeta", "acme", "zeta"),
+    ]
+    assert [key for _, key, _ in sent] == [f"key-{n}" for n in (0, 0, 2, 3, 4, 4, 6, 7)]
+    assert [wanted for _, _, wanted in sent] == [0, 1, 2, 0, 4, 5, 6, 4]

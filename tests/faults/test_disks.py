@@ -5,13 +5,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
 
 from tests.faults.audit import audit, orphans, settle
 from tests.faults.clients import Ledger, scenario
-from tests.faults.fleet import fleet, wait_until
+from tests.faults.fleet import Fleet, fleet, wait_until
 from tests.service.making import write_member
 from tests.service.process import running
 
@@ -44,28 +44,53 @@ def filled(disk: Path, left_bytes: int) -> Iterator[None]:
         ballast.unlink()
 
 
+def make(found: Fleet, number: int, **labels: str) -> dict[str, Any]:
+    """Return the job of a scenario when it has ended."""
+    wanted = scenario(number, **labels)
+    answer = found.ask("POST", "/models", json=wanted, headers={"Prefer": "wait=20"})
+    assert answer.is_success, answer.text
+    job: dict[str, Any] = answer.json()
+    return job
+
+
 def test_a_full_store_fails_the_job_and_leaves_nothing_half_written(small_disk: Path) -> None:
     with fleet(workers=1, store=small_disk / "store", redis=False) as found:
-        client = httpx.Client(base_url=found.url(), timeout=30)
-        made = client.post("/models", json=scenario(1, bytes=str(FILE_BYTES)), headers={"Prefer": "wait=20"})
-        assert made.json()["state"] == "succeeded"
+        assert make(found, 1, bytes=str(FILE_BYTES))["state"] == "succeeded"
         with filled(small_disk, FILE_BYTES // 2):
-            failed = client.post(
-                "/models", json=scenario(2, bytes=str(FILE_BYTES)), headers={"Prefer": "wait=20"}
-            )
-            assert failed.json()["state"] == "failed"
-            assert failed.json()["error"]["code"] == "storage-full"
-            assert failed.json()["error"]["fault"] == "service"
+            failed = make(found, 2, bytes=str(FILE_BYTES))
+            assert failed["state"] == "failed"
+            assert (failed["error"]["code"], failed["error"]["status"]) == ("storage-full", 507)
+            assert failed["error"]["fault"] == "service"
             assert orphans(found) == []
-        again = client.post("/models", json=scenario(3, bytes=str(FILE_BYTES)), headers={"Prefer": "wait=20"})
-        assert again.json()["state"] == "succeeded"
+        assert make(found, 3, bytes=str(FILE_BYTES))["state"] == "succeeded"
         settle(found)
         audit(found, Ledger())
-        client.close()
+
+
+def test_a_full_scratch_folder_fails_the_job_and_the_worker_goes_on(small_disk: Path) -> None:
+    with fleet(workers=1, data=small_disk, redis=False) as found:
+        (worker,) = found.workers
+        assert worker.process is not None
+        first = worker.process.pid
+        assert make(found, 1, scratch=str(FILE_BYTES))["state"] == "succeeded"
+        with filled(small_disk, FILE_BYTES // 2):
+            failed = make(found, 2, scratch=str(FILE_BYTES))
+            assert failed["state"] == "failed"
+            assert (failed["error"]["code"], failed["error"]["status"]) == ("storage-full", 507)
+            assert (failed["error"]["fault"], failed["error"]["retryable"]) == ("service", True)
+            # What needs no room there is made all the while.
+            assert make(found, 3)["state"] == "succeeded"
+        assert make(found, 4, scratch=str(FILE_BYTES))["state"] == "succeeded"
+        scratch = small_disk / worker.what / "scratch" / str(first)
+        assert scratch.is_dir()
+        assert list(scratch.iterdir()) == []
+        assert (worker.alive, worker.process.pid) == (True, first)
+        settle(found)
+        audit(found, Ledger())
 
 
 def test_a_full_disk_under_everything_is_said_so_and_got_over(small_disk: Path, tmp_path: Path) -> None:
-    """Database, store and scratch folder on one small disk, as with the embedded defaults."""
+    """Database and store on one small disk, as with the embedded defaults."""
     zoo = write_member(tmp_path / "zoo" / "clothes").parent
     with running(small_disk / "data", zoo) as house:
         house.wait_ready()

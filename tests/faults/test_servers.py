@@ -7,7 +7,7 @@ import httpx
 
 from tests.faults.audit import audit, settle
 from tests.faults.clients import Ledger, posting
-from tests.faults.fleet import Fleet
+from tests.faults.fleet import TENANTS, Fleet
 
 
 def accepted_while(ledger: Ledger, s: float) -> int:
@@ -56,11 +56,12 @@ def test_while_redis_is_away_scenarios_are_accepted_and_done(running: Fleet) -> 
 
 
 def test_an_outage_of_the_database_is_answered_503_and_over_in_seconds(running: Fleet) -> None:
+    key = running.keys[TENANTS[0]]
     with posting(running, seed=13, labels={"phase_s": "0.1"}) as ledger:
         time.sleep(1)
         running.postgres.stop(signal.SIGQUIT)
         time.sleep(2)
-        answers = [httpx.get(f"{running.url(n)}/jobs", timeout=20) for n in range(2)]
+        answers = [httpx.get(f"{running.url(n)}/jobs", headers=key, timeout=20) for n in range(2)]
         running.postgres.start()
         assert running.wait_ready(10) < 10
         assert accepted_while(ledger, 2) > 0

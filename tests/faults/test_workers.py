@@ -4,24 +4,25 @@ import threading
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 from sqlalchemy import select, text
 
 from service.db import reading
 from service.jobs import State
 from service.tables import jobs
-from tests.faults.audit import audit, settle
+from tests.faults.audit import audit, orphans, settle, sweep
 from tests.faults.child import LEASE_S, PHASES
 from tests.faults.clients import Ledger, posting, scenario
-from tests.faults.fleet import Fleet, Part, wait_until
+from tests.faults.fleet import TENANTS, Fleet, Part, wait_until
 
 NUMBERS = itertools.count(1)
 
 
 def post(running: Fleet, **labels: str) -> str:
     """Post a scenario that is like no other; return its job."""
-    answer = httpx.post(f"{running.url()}/models", json=scenario(next(NUMBERS), **labels), timeout=20)
+    number = next(NUMBERS)
+    wanted = scenario(number, **labels)
+    answer = running.ask("POST", "/models", TENANTS[number % 2], json=wanted)
     assert answer.status_code == 202
     job: str = answer.json()["id"]
     return job
@@ -54,6 +55,27 @@ def test_a_worker_killed_between_the_file_and_the_record_leaves_one_model(runnin
     audit(running, Ledger())
     with reading(running.engine) as connection:
         assert connection.scalars(select(jobs.c.attempt).where(jobs.c.id == job)).one() == 2
+
+
+def test_what_a_killed_worker_stored_for_a_job_that_was_cancelled_is_removed(running: Fleet) -> None:
+    sweep(running)
+    job = post(running, phase_s="0.3")
+    wait_until(lambda: state_of(running, job) is State.RUNNING)
+    before = set(stored(running.store))
+    with running.engine.connect() as holding, holding.begin():
+        holding.execute(text("LOCK TABLE models IN ACCESS EXCLUSIVE MODE"))
+        wait_until(lambda: set(stored(running.store)) > before, 30, running.logs)
+        (left,) = set(stored(running.store)) - before
+        time.sleep(0.3)
+        worker_of(running, job).kill()
+    tenants = {running.ask("POST", f"/jobs/{job}/cancel", tenant).status_code for tenant in TENANTS}
+    assert 404 in tenants
+    settle(running)
+    assert state_of(running, job) is State.CANCELLED
+    assert orphans(running) == [left]
+    assert sweep(running) == 1
+    assert not left.exists()
+    audit(running, Ledger())
 
 
 def stored(store: Path) -> list[Path]:
@@ -89,8 +111,9 @@ def test_a_scenario_that_kills_every_worker_ends_and_the_others_go_on(running: F
     others = [post(running) for _ in range(10)]
     settle(running, 90)
     assert state_of(running, poison) is State.FAILED
-    answer = httpx.get(f"{running.url()}/jobs/{poison}").json()
-    assert answer["error"]["code"] == "poisoned"
+    with reading(running.engine) as connection:
+        error = connection.scalars(select(jobs.c.error).where(jobs.c.id == poison)).one()
+    assert error["code"] == "poisoned"
     assert {state_of(running, job) for job in others} == {State.SUCCEEDED}
     audit(running, Ledger())
 
