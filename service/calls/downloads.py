@@ -1,6 +1,7 @@
 """Downloading: a file arrives whole and as it was made, however often the connection breaks, or not at all."""
 
 import base64
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def download(
             file: the service's own word for it proves nothing.
 
     Raises:
-        ArgumentInvalid: the path is a folder, or the key cannot be used.
+        ArgumentInvalid: the path is a folder or in none, or the key cannot be used.
         SignatureInvalid: the file is not signed with the key.
         DigestMismatch: what came is not the file.
         DownloadBusy: it is being downloaded to this place already.
@@ -85,9 +86,7 @@ def download(
         Unreachable: it broke off, and nothing more came for as long as the client is patient.
         OSError: the file cannot be written.
     """
-    path = Path(path)
-    if not path.name or path.is_dir():
-        raise ArgumentInvalid(f"{path} is a folder; a download needs the name of a file")
+    path = writable(path)
     demand = None if public_key is None else signatures.read_key(public_key)
     wanted = yield from _wanted(setup, artifact)
     signed = None if demand is None else (yield from signature(setup, wanted.id))
@@ -142,6 +141,22 @@ def list_reports(
     """Yield what devices measured of a model, newest first."""
     path = ("artifacts", id_of(artifact), "reports")
     return listed(setup, ReportsView, lambda page: page.reports, *path, page_size=page_size)
+
+
+def writable(path: Path | str) -> Path:
+    """Return the path of a file that can be written, looked at before anything is asked for.
+
+    Raises:
+        ArgumentInvalid: it is a folder, or not in one that files can be written to.
+    """
+    path = Path(path)
+    if not path.name or path.is_dir():
+        raise ArgumentInvalid(f"{path} is a folder; a download needs the name of a file")
+    if not path.parent.is_dir():
+        raise ArgumentInvalid(f"{path} cannot be written: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise ArgumentInvalid(f"{path} cannot be written: the folder takes no files")
+    return path
 
 
 def _wanted(setup: Setup, artifact: ArtifactView | str) -> Flow[Wanted]:

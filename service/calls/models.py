@@ -21,7 +21,7 @@ from service.calls.answers import (
     request,
     to_bytes,
 )
-from service.calls.downloads import download
+from service.calls.downloads import download, writable
 from service.calls.errors import (
     AnswerInvalid,
     ArgumentInvalid,
@@ -146,10 +146,12 @@ def generate(
         progress: is called with the bytes that are here, and all there are.
 
     Raises:
+        ArgumentInvalid: the file could not be written; nothing was asked for.
         JobFailed: there is no model; ``code`` and ``diagnosis`` say why.
         TimedOut: the job did not end in time.
         DigestMismatch: the file is not what the job made.
     """
+    path = writable(path)
     ends = math.inf if timeout_s is None else time.monotonic() + timeout_s
     first_s = LONG_POLL_S if timeout_s is None else min(LONG_POLL_S, timeout_s)
     job = yield from submit(setup, scenario, wait_s=first_s, idempotency_key=idempotency_key)

@@ -36,7 +36,16 @@ def read_scenario(
     format: Annotated[str | None, typer.Option(help="Of the model file.")] = None,
     precision: Annotated[str | None, typer.Option(help="Of its numbers.")] = None,
     on_infeasible: Annotated[str | None, typer.Option(help="fail or nearest.")] = None,
-    deadline_s: Annotated[float | None, typer.Option(help="Work must have begun by then.")] = None,
+    deadline_s: Annotated[
+        float | None, typer.Option(help="Seconds; a job that has not ended by then ends.")
+    ] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify", help="Compare, score and measure the model, or not. Default: do."
+        ),
+    ] = None,
+    refine_s: Annotated[float | None, typer.Option(help="Train the model for its task for so long.")] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="key=value; may be repeated.")] = None,
 ) -> Asked:
@@ -60,6 +69,8 @@ def read_scenario(
         "precision": precision,
         "on_infeasible": on_infeasible,
         "deadline_s": deadline_s,
+        "verify": verify,
+        "refine": {"seconds": refine_s},
         "name": name,
         "labels": _labels(label),
     }

@@ -7,6 +7,7 @@ from service.commands.talk import EXIT_INTERRUPTED, Talk, printable, tell
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from typer import Exit
 
     from service.schemas import ArtifactView, JobView
 
@@ -20,8 +21,6 @@ def follow(talk: Talk, job: "JobView", timeout_s: float | None) -> "JobView":
         TimedOut: it took longer.
         typer.Exit: it was interrupted.
     """
-    import typer
-
     from service.client import TimedOut
 
     client = talk.client
@@ -38,12 +37,19 @@ def follow(talk: Talk, job: "JobView", timeout_s: float | None) -> "JobView":
             return client.get_job(job)
         raise TimedOut(job.id, late.timeout_s, cancelled=cancelled) from None
     except KeyboardInterrupt:
-        said = {
-            True: f"{job.id} is cancelled",
-            False: f"nnfactory jobs cancel {job.id} ends the job, which could not be done now",
-            None: f"{job.id} had ended",
-        }[_cancel(talk, job)]
-        raise typer.Exit(tell(f"interrupted; {said}", EXIT_INTERRUPTED)) from None
+        raise interrupted(talk, job) from None
+
+
+def interrupted(talk: Talk, job: "JobView") -> "Exit":
+    """Cancel a job, say what became of it, and return what ends the command."""
+    from typer import Exit
+
+    said = {
+        True: f"{job.id} is cancelled",
+        False: f"nnfactory jobs cancel {job.id} ends the job, which could not be done now",
+        None: f"{job.id} had ended",
+    }[_cancel(talk, job)]
+    return Exit(tell(f"interrupted; {said}", EXIT_INTERRUPTED))
 
 
 def fetch_file(talk: Talk, artifact: "ArtifactView | str", path: Path, public_key: str | None = None) -> Path:

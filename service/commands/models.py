@@ -1,6 +1,7 @@
 """Commands on models: from a scenario to its file, and what became of others."""
 
 import itertools
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.commands.asking import Asked, read_bytes, read_scenario
-from service.commands.following import fetch_file, follow
+from service.commands.following import fetch_file, follow, interrupted
 from service.commands.show import show_front, show_job, show_model, show_models
 from service.commands.talk import (
     CODES_HELP,
@@ -49,13 +50,19 @@ def create(
     ] = None,
 ) -> int:
     """Make a model. Ctrl-C cancels the job."""
+    from service.calls.downloads import writable
     from service.client import JobFailed, artifact_of
 
     if output is not None and not wait:
         raise typer.BadParameter("needs --wait", param_hint="--output")
-    if output is not None and output.is_dir():
-        raise typer.BadParameter("must name a file, not a folder", param_hint="--output")
-    job = talk.client.submit(scenario, idempotency_key=idempotency_key)
+    if output is not None:
+        writable(output)
+    key = idempotency_key or str(uuid.uuid4())
+    try:
+        job = talk.client.submit(scenario, idempotency_key=key)
+    except KeyboardInterrupt:
+        # It may have arrived: its key finds it.
+        raise interrupted(talk, talk.client.submit(scenario, idempotency_key=key)) from None
     if not wait:
         talk.give(job, lambda: print(job.id))
         return 0

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -145,6 +146,10 @@ def answered(command: Callable[P, int]) -> Callable[P, None]:
             code = command(*values, **named)
         except ClientError as error:
             code = _told(error)
+        except BrokenPipeError:
+            # Who read has enough; nothing more is to be written at the end either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
         except OSError as error:
             code = tell(f"{error.filename or 'a file'}: {error.strerror or error}", EXIT_USAGE)
         except KeyboardInterrupt:

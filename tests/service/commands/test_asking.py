@@ -44,6 +44,14 @@ def test_what_options_do_not_say_is_left_to_the_service() -> None:
     }
 
 
+def test_verification_and_refinement_are_options() -> None:
+    assert read_scenario(size_mb=1.0, verify=False, refine_s=2.0) == {
+        "limits": {"size_mb": 1.0},
+        "verify": False,
+        "refine": {"seconds": 2.0},
+    }
+
+
 def test_a_file_that_no_option_changes_is_passed_on_byte_for_byte(tmp_path: Path) -> None:
     file = tmp_path / "s.json"
     file.write_bytes(b'{"a": 1,\n "a": 2}\xff')

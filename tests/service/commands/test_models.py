@@ -30,6 +30,22 @@ def test_a_model_is_made_from_options_and_written_to_a_file(ask: Run, tmp_path: 
     assert file.stat().st_size == job["result"]["artifacts"][0]["bytes"]
 
 
+def test_nothing_is_made_that_could_not_be_written(ask: Run, tmp_path: Path) -> None:
+    refused = ask("models", "create", *OPTIONS, "--name", "lost", "-o", str(tmp_path / "nowhere" / "x.onnx"))
+    assert refused.exit_code == 2
+    assert "there is no folder" in refused.stderr
+    assert ".part" not in refused.stderr
+    assert not [job for job in parsed(ask("jobs", "list", "--json")) if job["scenario"]["name"] == "lost"]
+
+
+def test_a_reader_that_has_enough_ends_a_command_quietly(served: House) -> None:
+    command = f"{sys.executable} -m service.cli models create --help | true; echo ${{PIPESTATUS[0]}}"
+    many = f"{sys.executable} -m service.cli supernets list --url {served.client.base_url} | head -c 1"
+    for each in (command, many):
+        ended = subprocess.run(["bash", "-c", each], capture_output=True, text=True, timeout=60, check=False)
+        assert ended.stderr == ""
+
+
 def test_a_batch_is_submitted_and_waited_for(ask: Run, tmp_path: Path) -> None:
     file = tmp_path / "many.ndjson"
     file.write_text("".join(json.dumps(body(name=f"b{n}")) + "\n" for n in range(3)))
