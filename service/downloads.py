@@ -1,13 +1,14 @@
 """Routes of artifacts: the file itself, its manifest, and its signature."""
 
 import base64
-from collections.abc import Callable
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from io import FileIO
+from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
 
 from service.auth import Caller, Reader
 from service.errors import Refused
@@ -19,10 +20,7 @@ from service.removal import is_gone
 from service.schemas import SigningKeyView
 from service.sending import FilePart
 from service.signing import ALGORITHM, Signer
-from service.store import Store
 
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 router = APIRouter()
 # The content behind an id never changes; it is not for shared caches.
 CACHE = "private, max-age=31536000, immutable"
@@ -111,7 +109,7 @@ async def download_artifact(artifact_id: str, request: Request, caller: Reader) 
         return _unchanged(headers)
     size = stored.artifact.bytes
     part = wanted_range(request, headers["ETag"], size)
-    file = await _in_turn(house, house.store.open, stored.artifact.sha256)
+    file = await _open(house, stored.artifact.sha256)
     if part is None:
         return FilePart(file, range(size), 200, headers, house.metrics.downloaded.inc)
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
@@ -131,7 +129,7 @@ async def describe_artifact(artifact_id: str, request: Request, caller: Reader) 
     if matches_etag(request, headers["ETag"]):
         return _unchanged(headers)
     # It must not promise a file that is lost.
-    (await _in_turn(house, house.store.open, stored.artifact.sha256)).close()
+    (await _open(house, stored.artifact.sha256)).close()
     headers["Content-Length"] = str(stored.artifact.bytes)
     return Response(headers=headers)
 
@@ -154,7 +152,7 @@ async def read_signature(artifact_id: str, request: Request, caller: Reader) -> 
     headers = _headers(stored)
     kept = ("X-Content-Type-Options", "Cache-Control")
     return Response(
-        await _in_turn(house, _sign, signer, house.store, stored.artifact.sha256),
+        await run_in_threadpool(_sign, signer, await _open(house, stored.artifact.sha256)),
         headers={
             **{name: headers[name] for name in kept},
             "Content-Type": MEDIA_TYPE,
@@ -174,9 +172,11 @@ async def read_signing_key(request: Request, caller: Reader) -> Response:
     )
 
 
-async def _in_turn(house: House, act: Callable[[Unpack[Ts]], T], *values: *Ts) -> T:
-    """Return what a function of the store returns: where that is silent, only those who ask for files wait."""
-    return await to_thread.run_sync(act, *values, limiter=house.store_calls)
+async def _open(house: House, digest: str) -> FileIO:
+    """Return a content as an open file; a store that is silent holds up only those who need files from there."""
+    if (file := await run_in_threadpool(house.store.find, digest)) is not None:
+        return file
+    return await to_thread.run_sync(house.store.open, digest, limiter=house.store_calls)
 
 
 def _demand_signer(house: House) -> Signer:
@@ -190,9 +190,9 @@ def _demand_signer(house: House) -> Signer:
     return house.signer
 
 
-def _sign(signer: Signer, store: Store, digest: str) -> bytes:
-    """Return the signature of a content, which is found whole first. Raises OSError."""
-    with store.open(digest) as file:
+def _sign(signer: Signer, file: FileIO) -> bytes:
+    """Return the signature of a file, which is closed. Raises OSError."""
+    with file:
         file.seek(0)
         return signer.sign(file.readall())
 

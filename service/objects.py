@@ -9,6 +9,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import timedelta
 from io import FileIO
 from pathlib import Path
@@ -28,8 +29,6 @@ CACHE_MB = 1024.0
 # A store that does not answer within so long is away.
 CLIENT: "ClientConfig" = {"connect_timeout": timedelta(seconds=3), "timeout": timedelta(seconds=15)}
 RETRY: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
-# So many contents at most are fetched at a time, each of them once, however many want it.
-FLIGHTS = 32
 _ABSENT = ".check"
 
 
@@ -56,7 +55,8 @@ class ObjectStore:
         self._objects = found
         self._cache = FileStore(cache)
         self._cache_bytes = cache_mb * 1e6
-        self._flights = [threading.Lock() for _ in range(FLIGHTS)]
+        self._flights: dict[str, Future[bytes]] = {}
+        self._boarding = threading.Lock()
         self._evicting = threading.Lock()
 
     def put(self, content: bytes) -> str:
@@ -95,18 +95,23 @@ class ObjectStore:
             OSError: it is not there or cannot be read.
             ContentDamaged: the object no longer holds what was stored.
         """
-        with contextlib.suppress(OSError):
+        if (file := self.find(digest)) is not None:
+            return file
+        content = self._fetch(digest)
+        # A file that is open stays whole, whoever makes room after that.
+        with self._evicting:
+            if (file := self.find(digest)) is not None:
+                return file
+            self._make_room(len(content))
+            self._cache.put(content)
             return self._cache.open(digest)
-        with self._flights[int(digest[:8], 16) % FLIGHTS]:
-            # Who waited may find it there by now.
-            with contextlib.suppress(OSError):
-                return self._cache.open(digest)
-            content = self.get(digest)
-            # A file that is open stays whole, whoever makes room after that.
-            with self._evicting:
-                self._make_room(len(content))
-                self._cache.put(content)
-                return self._cache.open(digest)
+
+    def find(self, digest: str) -> FileIO | None:
+        """Return what ``open`` does of what was read lately, None where the store has to be asked."""
+        try:
+            return self._cache.open(digest)
+        except OSError:
+            return None
 
     def holds(self, digest: str) -> bool:
         """Return whether the content of this sha256 is there and whole.
@@ -156,6 +161,21 @@ class ObjectStore:
                     digest = found["path"].rpartition("/")[2]
                     if is_digest(digest) and found["last_modified"].timestamp() < before:
                         yield digest
+
+    def _fetch(self, digest: str) -> bytes:
+        """Return a content from the store; who wants the same one meanwhile shares the answer, or the lack of one."""
+        with self._boarding:
+            flight = self._flights.get(digest)
+            own = self._flights.setdefault(digest, Future())
+        if flight is not None:
+            return flight.result()
+        try:
+            own.set_result(self.get(digest))
+        except BaseException as error:
+            own.set_exception(error)
+        with self._boarding:
+            del self._flights[digest]
+        return own.result()
 
     def _make_room(self, size: int) -> None:
         """Remove the files that were stored longest ago until so many bytes have room; one at a time may do so."""

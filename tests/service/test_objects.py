@@ -218,3 +218,29 @@ def test_files_that_are_more_than_the_cache_holds_can_be_read_at_once(
         found = list(pool.map(lambda digest: fetched(store, digest), digests * 3))
     assert found == [bytes([number]) * 9 for number in range(8)] * 3
     assert len(cached(tmp_path)) <= 1
+
+
+def test_those_who_want_the_same_of_a_store_that_fails_are_all_told_at_once(
+    server: ObjectServer, tmp_path: Path
+) -> None:
+    class Failing(Counting):
+        def get(self, digest: str) -> bytes:
+            self.fetched += 1
+            time.sleep(0.5)
+            raise StoreAway("it is silent")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        store = Failing(f"s3://models/{tmp_path.name}", tmp_path / "cache")
+
+    def open_it(_: int) -> float:
+        began = time.monotonic()
+        with pytest.raises(StoreAway):
+            store.open("0" * 64)
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(8) as pool:
+        durations = list(pool.map(open_it, range(8)))
+    assert max(durations) < 2
+    assert store.fetched <= 2
