@@ -107,15 +107,19 @@ def test_the_newest_version_is_used_for_each_supernet(engine: Engine) -> None:
     assert [(one.number, one.used) for one in versions] == [(3, True), (2, True), (1, False)]
 
 
-def test_content_that_is_there_already_stays_the_version_that_it_is(engine: Engine) -> None:
+def test_content_that_is_used_stays_the_version_that_it_is_and_older_one_becomes_the_newest(
+    engine: Engine,
+) -> None:
     made = create(engine)
     old, new = make_profile(CARD), make_profile(CARD, 2.0)
     first, _ = add(engine, made, old)
+    assert add(engine, made, old, now=800.0) == (first, False)
     add(engine, made, new)
     again, is_new = add(engine, made, old, now=900.0)
-    assert (again, is_new) == (Version(1, first.digest, first.supernet, first.created_at, used=False), False)
+    assert (again, is_new) == (Version(3, first.digest, first.supernet, 900.0, used=True), True)
     with reading(engine) as connection:
-        assert [one.number for one in list_versions(connection, made)] == [2, 1]
+        found = [(one.number, one.used) for one in list_versions(connection, made)]
+    assert found == [(3, True), (2, False)]
 
 
 def test_a_device_has_so_many_versions_and_no_more(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

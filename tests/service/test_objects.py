@@ -19,9 +19,13 @@ from tests.servers import ObjectServer
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ObjectServer]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
     server = ObjectServer()
     server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        ObjectStore("s3://models/first", tmp_path_factory.mktemp("cache")).put(b"the bucket is there")
     yield server
     server.remove()
 
