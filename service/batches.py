@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from assembler.errors import FieldProblem, MalformedJson, ScenarioInvalid
-from assembler.scenario import MAX_PROBLEMS, NOT_IN_DIGEST, Scenario, scenario_of
+from assembler.scenario import NOT_IN_DIGEST, Scenario, scenario_of
 from assembler.strict import parse_json
 from service.audit import Action
 from service.auth import Caller, Writer
@@ -30,6 +30,8 @@ from service.schemas import BatchJobView, BatchView
 router = APIRouter()
 NDJSON = "application/x-ndjson"
 MAX_SCENARIOS = 10_000
+# An answer of some 200 kB.
+MOST_PROBLEMS = 1000
 SCENARIO = {"$ref": "#/components/schemas/Scenario"}
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -190,7 +192,7 @@ def _wanted(house: House, documents: Sequence[Any], own: Own) -> list[Wanted]:
     """Return the scenarios of a batch; equal documents are looked at once.
 
     Raises:
-        ScenarioInvalid: some are none, or ask for what is not here; every fault is named, up to 20 of them.
+        ScenarioInvalid: some are none, or ask for what is not here; every fault is named, up to 1000 of them.
     """
     known: dict[str, Wanted | ScenarioInvalid] = {}
     found: list[Wanted] = []
@@ -206,7 +208,7 @@ def _wanted(house: House, documents: Sequence[Any], own: Own) -> list[Wanted]:
             problems += [
                 FieldProblem(f"/{place}{each.pointer}", each.code, each.detail) for each in one.problems
             ]
-        if len(problems) >= MAX_PROBLEMS:
+        if len(problems) >= MOST_PROBLEMS:
             break
     if problems:
         raise _invalid(problems)
@@ -226,4 +228,4 @@ def _invalid(problems: Sequence[FieldProblem]) -> ScenarioInvalid:
     first = problems[0]
     detail = f"{first.pointer or 'the batch'}: {first.detail}"
     code = codes.pop() if len(codes) == 1 else "scenario-invalid"
-    return ScenarioInvalid(code, detail, tuple(problems[:MAX_PROBLEMS]))
+    return ScenarioInvalid(code, detail, tuple(problems[:MOST_PROBLEMS]))

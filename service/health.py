@@ -46,12 +46,14 @@ PAGE = """<!doctype html>
 """
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=HealthView)
 async def healthz() -> Response:
     """Say that the process answers."""
     return json_response(HealthView(status="ok", version=version("nn-factory")))
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses={503: {"description": "not ready"}}, response_model=ReadyView)
 async def readyz(request: Request) -> Response:
     """Say whether database, files and a worker are at hand and a device is measured.

@@ -26,6 +26,7 @@ _SECRETS = (
 # That a server is away is met again and again; it is told at most so often, s.
 SELDOM_S = 30.0
 _AWAY = {
+    "service.db.DatabaseSilent",
     *(
         f"sqlalchemy.exc.{name}"
         for name in ("OperationalError", "InterfaceError", "InternalError", "TimeoutError")

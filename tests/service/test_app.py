@@ -173,7 +173,7 @@ def test_what_is_not_there_is_not_found(app: FastAPI, path: str) -> None:
         ("POST", "/jobs", "GET"),
         ("POST", "/artifacts/art_" + "0" * 32, "GET, HEAD"),
         ("GET", "/models/check", "POST"),
-        ("PATCH", "/healthz", "GET"),
+        ("PATCH", "/healthz", "GET, HEAD"),
         ("POST", "/openapi.json", "GET, HEAD"),
     ],
 )

@@ -81,6 +81,11 @@ def test_one_fault_refuses_the_whole_batch_and_names_every_place(app: FastAPI, h
     assert count(house) == 0
 
 
+def test_of_very_many_faults_every_place_is_named(app: FastAPI) -> None:
+    problem = submit(app, [{**limited(1.0), "wrong": 1}] * 1100).json()
+    assert [fault["pointer"] for fault in problem["errors"]] == [f"/{place}/wrong" for place in range(1000)]
+
+
 @pytest.mark.parametrize(
     ("documents", "status"), [([], 422), ({}, 422), (body(), 422), ([1] * (MAX_SCENARIOS + 1), 413)]
 )

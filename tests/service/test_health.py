@@ -37,6 +37,11 @@ def test_a_process_that_answers_is_healthy(app: FastAPI) -> None:
     assert (response.status_code, response.json()["status"]) == (200, "ok")
 
 
+def test_whoever_looks_without_reading_is_answered_alike(app: FastAPI) -> None:
+    for path in ("/healthz", "/readyz"):
+        assert ask(app, "HEAD", path).status_code == ask(app, "GET", path).status_code
+
+
 def test_without_a_worker_it_is_not_ready(app: FastAPI) -> None:
     response = ask(app, "GET", "/readyz")
     assert (response.status_code, response.json()["code"]) == (503, "not-ready")
