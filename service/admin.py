@@ -25,7 +25,7 @@ from service.http import (
     read_body,
 )
 from service.keys import Key, create_key, get_key, list_keys, revoke_key
-from service.routes import PAGE, query_parameter
+from service.parameters import PAGE, query_parameter
 from service.schemas import AuditView, KeysView, KeyView, NewKeyView, view_entry, view_key
 from service.scopes import MAX_LABEL, MAX_LIFE_S, TENANT, TENANT_FORM, USUAL, Scope
 

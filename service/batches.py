@@ -23,8 +23,8 @@ from service.http import demand_json, idempotency_key, media_type, read_body
 from service.idempotency import Repeat, find_repeat, note_answer, note_repeat
 from service.ids import new_id
 from service.jobs import Job, add_jobs
+from service.parameters import EXAMPLE, IDEMPOTENCY_KEY
 from service.queue import demand_quota
-from service.routes import EXAMPLE, IDEMPOTENCY_KEY
 from service.schemas import BatchJobView, BatchView
 
 router = APIRouter()

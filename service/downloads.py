@@ -15,6 +15,7 @@ from service.errors import Refused
 from service.house import House
 from service.http import demand_json, fails_if_match, json_response, matches_etag
 from service.models import StoredArtifact, get_artifact
+from service.parameters import header_parameter
 from service.ranges import wanted_range
 from service.removal import is_gone
 from service.schemas import SigningKeyView
@@ -32,11 +33,6 @@ MEDIA_TYPES = {"zip": "application/zip"}
 def header(meaning: str) -> dict[str, Any]:
     """Return the description of a header of an answer."""
     return {"description": meaning, "schema": {"type": "string"}}
-
-
-def header_parameter(name: str, meaning: str) -> dict[str, Any]:
-    """Return the description of a header of a request that a route reads by itself."""
-    return {"name": name, "in": "header", "required": False, **header(meaning)}
 
 
 PROOF = {

@@ -1,7 +1,7 @@
 """The route of a job's events, told as they happen (server-sent events)."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -14,16 +14,13 @@ from service.gate import Gate
 from service.house import House
 from service.http import last_event_id
 from service.jobs import JobEvent, find_job
+from service.parameters import header_parameter
 from service.schemas import rfc3339
 
 router = APIRouter()
-PARAMETER: dict[str, Any] = {
-    "name": "Last-Event-ID",
-    "in": "header",
-    "required": False,
-    "description": "go on after the event of this id",
-    "schema": {"type": "integer", "minimum": 0},
-}
+AFTER = header_parameter(
+    "Last-Event-ID", "go on after the event of this id", {"type": "integer", "minimum": 0}
+)
 
 
 async def followed(job_id: str, request: Request, caller: Reader) -> AsyncIterator[JobEvent]:
@@ -41,7 +38,7 @@ async def followed(job_id: str, request: Request, caller: Reader) -> AsyncIterat
 
 @router.get(
     "/jobs/{job_id:id}/events",
-    openapi_extra={"parameters": [PARAMETER]},
+    openapi_extra={"parameters": [AFTER]},
     response_class=EventSourceResponse,
 )
 async def tell_events(

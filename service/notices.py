@@ -16,7 +16,7 @@ from service.errors import Refused
 from service.house import House
 from service.http import cut, demand_json, json_response, query_page_size, query_page_token, read_body
 from service.outbox import Delivery, get_delivery, list_deliveries, replay
-from service.routes import PAGE
+from service.parameters import PAGE
 from service.schemas import (
     DeliveriesView,
     DeliveryView,

@@ -9,7 +9,7 @@ from service.catalog import Catalog
 from service.devices import Own, own_devices
 from service.house import House
 from service.http import demand_json, json_response
-from service.routes import query_parameter
+from service.parameters import query_parameter
 from service.schemas import (
     DenseView,
     InputView,

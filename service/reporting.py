@@ -12,8 +12,8 @@ from service.downloads import find_artifact
 from service.errors import Refused
 from service.house import House
 from service.http import cut, demand_json, json_response, query_page_size, query_page_token, read_body
+from service.parameters import PAGE
 from service.reports import Figures, Report, add_report, get_report, list_reports
-from service.routes import PAGE
 from service.schemas import ReportsView, ReportView, view_report
 
 router = APIRouter()

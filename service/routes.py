@@ -5,7 +5,6 @@ import hashlib
 import logging
 import math
 import time
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
@@ -13,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from assembler.artifact import Estimate
-from assembler.scenario import MAX_LABELS, Scenario, parse_scenario
+from assembler.scenario import Scenario, parse_scenario
 from service.audit import Action
 from service.auth import Caller, Reader, Writer
 from service.backlog import Backlog
@@ -42,6 +41,7 @@ from service.http import (
 from service.idempotency import Answered, Repeat, find_repeat, note_answer, note_repeat
 from service.jobs import DONE, Filter, Job, State, add_job, cancel, count_jobs, find_job, list_jobs
 from service.models import get_model, list_models
+from service.parameters import FILTERS, PAGE, SCENARIO_BODY, SUBMIT_HEADERS, WAIT
 from service.queue import demand_quota
 from service.removal import delete_model
 from service.reports import UNREPORTED, summarise
@@ -51,69 +51,6 @@ router = APIRouter()
 SHORT_BYTES = 4096
 log = logging.getLogger(__name__)
 RETRY_AFTER_S = 1
-EXAMPLE: dict[str, Any] = {
-    "task": {"kind": "classification", "classes": ["Sneaker", "Bag", "Coat"]},
-    "limits": {"latency_ms": 1.5, "size_mb": 0.5, "accuracy_min": 0.8},
-}
-SCENARIO_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"$ref": "#/components/schemas/Scenario"},
-                "examples": {"a sorter": {"value": EXAMPLE}},
-            }
-        },
-    }
-}
-
-
-def parameter(place: str, name: str, meaning: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the description of a parameter, in the query or a header, that a route reads strictly by itself."""
-    return {"name": name, "in": place, "required": False, "description": meaning, "schema": schema}
-
-
-def query_parameter(name: str, meaning: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the description of a parameter of the query."""
-    return parameter("query", name, meaning, schema)
-
-
-WAIT = query_parameter(
-    "wait", "seconds to wait for the end; more than 30 count as 30", {"type": "number", "minimum": 0}
-)
-PAGE = [
-    query_parameter("page_size", "at most so many", {"type": "integer", "minimum": 1, "maximum": 200}),
-    query_parameter(
-        "page_token",
-        "next_page_token of the page before",
-        {"type": "string", "pattern": "^[A-Za-z0-9_=-]{1,200}$"},
-    ),
-]
-IDEMPOTENCY_KEY = parameter(
-    "header",
-    "Idempotency-Key",
-    "the same key and body are answered as they were the first time, for 48 h",
-    {"type": "string", "pattern": "^[!-~]{1,255}$"},
-)
-SUBMIT_HEADERS = [
-    parameter(
-        "header", "Prefer", "wait=N: answer when the job has ended, at most N s later", {"type": "string"}
-    ),
-    IDEMPOTENCY_KEY,
-]
-FILTERS = [
-    query_parameter("state", "only jobs in this state", {"type": "string", "enum": list(State)}),
-    query_parameter("device", "only jobs for this device", {"type": "string"}),
-    query_parameter(
-        "label",
-        "only jobs with this label: key:value, or key alone for any value; several must all be there",
-        {"type": "array", "items": {"type": "string"}, "maxItems": MAX_LABELS},
-    ),
-    query_parameter("batch", "only jobs of this batch", {"type": "string"}),
-    query_parameter(
-        "created_after", "only jobs created later than this", {"type": "string", "format": "date-time"}
-    ),
-]
 
 
 @router.post(

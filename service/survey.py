@@ -13,7 +13,7 @@ from service.auth import Reader
 from service.devices import own_devices
 from service.house import House
 from service.http import JSON, json_response, read_body
-from service.routes import EXAMPLE
+from service.parameters import EXAMPLE
 
 router = APIRouter()
 SVG = "image/svg+xml"
