@@ -219,9 +219,13 @@ def _read(kind: type[Asked], document: Any) -> Asked:
     try:
         return kind.model_validate_json(json.dumps(_bounded(document)))
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
+        # A field that is misspelt comes before one that is missing for that.
+        details = sorted(
+            error.errors(include_url=False, include_input=False)[:MAX_PROBLEMS],
+            key=lambda detail: detail["type"] != "extra_forbidden",
+        )
         limited = kind.model_fields["limits"].is_required()
-        problems = tuple(_problem(detail, limited=limited) for detail in details[:MAX_PROBLEMS])
+        problems = tuple(_problem(detail, limited=limited) for detail in details)
         raise _invalid(problems) from None
 
 

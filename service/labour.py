@@ -14,7 +14,7 @@ from service.db import is_embedded, now_in, open_engine, writing
 from service.deliveries import Deliveries
 from service.heart import Heart
 from service.ids import new_id
-from service.logs import name_process
+from service.logs import name_process, say
 from service.migrations import bring_up_to_date
 from service.processes import process_space
 from service.profiles import share_profiles
@@ -70,6 +70,8 @@ def run_worker(settings: Settings, load: Load, *, worker_id: str | None = None) 
         with writing(engine, durable=False) as connection:
             beat(connection, worker, ready=True, now=now_in(connection))
         heart.be_ready()
+        if worker_id is None:
+            say("the worker is ready")
         deliveries = None if settings.redis_url is None else Deliveries(settings.redis_url, worker)
         if deliveries is not None:
             deliveries.start()

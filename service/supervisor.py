@@ -72,11 +72,13 @@ class Supervisor(threading.Thread):
                 self.unusable = True
                 self._on_unusable()
                 return
-            log.warning("the worker ended with %d and is started again", code, extra={"worker": worker})
             # A job that brings its worker down is tried a few times only: others need not wait for that.
             if held_jobs or time.monotonic() - started > STEADY_S:
                 pause_s = FIRST_PAUSE_S
             pause_s = self._pause(pause_s)
+            # Whoever ends this process may have ended the worker a moment before.
+            if not self._stopping.is_set():
+                log.warning("the worker ended with %d and is started again", code, extra={"worker": worker})
 
     def stop(self) -> None:
         """End the worker: it gets a moment to put its job back into the queue."""

@@ -175,6 +175,12 @@ def test_an_unknown_field_comes_with_the_known_one_that_is_closest() -> None:
     assert "on_infeasible" in invalid(body(on_infeasable="fail")).detail
 
 
+def test_a_misspelt_field_is_told_before_the_one_that_is_missing_for_it() -> None:
+    error = invalid(body(task={"kind": "classification", "clases": ["bag"]}))
+    assert [problem.pointer for problem in error.problems] == ["/task/clases", "/task/classes"]
+    assert 'did you mean "classes"' in error.detail
+
+
 @pytest.mark.parametrize("raw", [b"[]", b"5", b'"text"', b"null", b"true"])
 def test_a_document_that_is_no_object_is_an_invalid_scenario(raw: bytes) -> None:
     assert invalid(raw).code == "scenario-invalid"
@@ -326,11 +332,9 @@ def test_a_body_full_of_faults_costs_little_and_names_the_first_twenty(name: str
 def test_fields_that_stand_behind_many_unknown_ones_are_still_seen() -> None:
     with pytest.raises(ScenarioInvalid) as caught:
         parse_scenario(json.dumps({**UNKNOWN, **BODY, "device": 5}).encode())
-    assert {problem.detail for problem in caught.value.problems[1:]} == {"this field is unknown"}
-    assert (caught.value.problems[0].pointer, caught.value.problems[0].detail) == (
-        "/device",
-        "must be a string",
-    )
+    *unknown, last = caught.value.problems
+    assert {problem.detail for problem in unknown} == {"this field is unknown"}
+    assert (last.pointer, last.detail) == ("/device", "must be a string")
 
 
 @pytest.mark.parametrize("count", [1000, 1001, 5000])
