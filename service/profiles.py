@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, func, insert, select
 
 from assembler.device import FOLDER, Profile, profile_path, save_profile
+from service.db import one_at_a_time
 from service.tables import device_profiles as profiles
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ def share_profiles(connection: Connection, data_dir: Path, *, now: float) -> int
         data_dir: of this machine.
         now: s.
     """
+    # Workers that start together may share a folder.
+    one_at_a_time(connection, "profiles")
     known = set(connection.scalars(select(profiles.c.digest)))
     count = 0
     for path in sorted((data_dir / FOLDER).glob("*.json")):

@@ -153,6 +153,15 @@ class Fleet:
             wait_until(lambda number=number: self._ready(number), timeout_s, self.logs)
         return time.monotonic() - began
 
+    def recover(self, timeout_s: float) -> None:
+        """Wait until the service is ready, starting again what ended, as for want of a server at its own start."""
+
+        def is_ready() -> bool:
+            self.keep()
+            return all(self._ready(number) for number in range(len(self.ports)))
+
+        wait_until(is_ready, timeout_s, self.logs)
+
     def _ready(self, number: int) -> bool:
         try:
             return httpx.get(f"{self.url(number)}/readyz", timeout=5).status_code == 200

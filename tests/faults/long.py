@@ -61,8 +61,7 @@ def lose_postgres(running: Fleet, draw: random.Random) -> None:
     running.postgres.stop(signal.SIGQUIT)
     time.sleep(draw.choice([0, 2, 30]))
     running.postgres.start()
-    running.keep()
-    running.wait_ready(20)
+    running.recover(20)
 
 
 def set_clock(running: Fleet, draw: random.Random) -> None:
@@ -91,7 +90,7 @@ def run(seed: int, duration_s: float) -> dict[str, object]:
                 done[fault.__name__] += 1
                 fault(running, draw)
                 running.keep()
-            running.wait_ready(30)
+            running.recover(30)
         settle(running, 180)
         left = sweep(running)
         states = audit(running, ledger)

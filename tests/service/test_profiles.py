@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,18 @@ def test_what_is_known_already_is_neither_shared_nor_written_again(
     assert share(engine, tmp_path) == 1
     assert share(engine, tmp_path) == 0
     assert keep_profiles(newest(engine), tmp_path) == 0
+
+
+def test_workers_that_start_together_share_what_they_have_in_common_once(
+    engine: Engine, tmp_path: Path, card: Card
+) -> None:
+    save_profile(make_profile(card), tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        with writing(engine) as connection:
+            assert share_profiles(connection, tmp_path, now=1.0) == 1
+            second = pool.submit(share, engine, tmp_path)
+            time.sleep(0.3)
+        assert second.result(20) == 0
 
 
 def test_of_several_measurements_the_newest_counts(engine: Engine, tmp_path: Path, card: Card) -> None:
