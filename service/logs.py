@@ -25,6 +25,7 @@ _SECRETS = (
 )
 # That a server is away is met again and again; it is told at most so often, s.
 SELDOM_S = 30.0
+REMEMBERED = 1000
 _AWAY = {
     "service.db.DatabaseSilent",
     *(
@@ -109,6 +110,8 @@ class Seldom(logging.Filter):
         said, now = (record.name, str(record.msg)), self._clock()
         if now - self._told_at.get(said, -SELDOM_S) < SELDOM_S:
             return False
+        if len(self._told_at) >= REMEMBERED:
+            self._told_at.clear()
         self._told_at[said] = now
         if away:
             reason = (str(error).splitlines() or [""])[0]
