@@ -2,6 +2,8 @@ import itertools
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,13 +44,7 @@ def test_a_worker_killed_in_any_phase_loses_no_job(running: Fleet) -> None:
 
 def test_a_worker_killed_between_the_file_and_the_record_leaves_one_model(running: Fleet) -> None:
     job = post(running, phase_s="0.3")
-    wait_until(lambda: state_of(running, job) is State.RUNNING)
-    before = len(stored(running.store))
-    with running.engine.connect() as holding, holding.begin():
-        # Nobody can write a model while this is held: the worker stores its file and waits.
-        holding.execute(text("LOCK TABLE models IN ACCESS EXCLUSIVE MODE"))
-        wait_until(lambda: len(stored(running.store)) > before, 30, running.logs)
-        time.sleep(0.3)
+    with stored_and_not_recorded(running, job):
         worker_of(running, job).kill()
     settle(running)
     assert state_of(running, job) is State.SUCCEEDED
@@ -60,13 +56,7 @@ def test_a_worker_killed_between_the_file_and_the_record_leaves_one_model(runnin
 def test_what_a_killed_worker_stored_for_a_job_that_was_cancelled_is_removed(running: Fleet) -> None:
     sweep(running)
     job = post(running, phase_s="0.3")
-    wait_until(lambda: state_of(running, job) is State.RUNNING)
-    before = set(stored(running.store))
-    with running.engine.connect() as holding, holding.begin():
-        holding.execute(text("LOCK TABLE models IN ACCESS EXCLUSIVE MODE"))
-        wait_until(lambda: set(stored(running.store)) > before, 30, running.logs)
-        (left,) = set(stored(running.store)) - before
-        time.sleep(0.3)
+    with stored_and_not_recorded(running, job) as left:
         worker_of(running, job).kill()
     tenants = {running.ask("POST", f"/jobs/{job}/cancel", tenant).status_code for tenant in TENANTS}
     assert 404 in tenants
@@ -76,6 +66,19 @@ def test_what_a_killed_worker_stored_for_a_job_that_was_cancelled_is_removed(run
     assert sweep(running) == 1
     assert not left.exists()
     audit(running, Ledger())
+
+
+@contextmanager
+def stored_and_not_recorded(running: Fleet, job: str) -> Iterator[Path]:
+    """Wait until a job's file is stored, and yield it while nobody can write that there is a model."""
+    wait_until(lambda: state_of(running, job) is State.RUNNING)
+    before = set(stored(running.store))
+    with running.engine.connect() as holding, holding.begin():
+        holding.execute(text("LOCK TABLE models IN ACCESS EXCLUSIVE MODE"))
+        wait_until(lambda: set(stored(running.store)) > before, 30, running.logs)
+        (left,) = set(stored(running.store)) - before
+        time.sleep(0.3)
+        yield left
 
 
 def stored(store: Path) -> list[Path]:
