@@ -37,6 +37,8 @@ PATIENCE_S = 0.25
 # Of nets that take turns.
 TURN_S = 0.0015
 TURN_RUNS = (3, 9)
+# Other nets ran since: slow ones seem up to a third slower until they are back in the caches.
+TURN_WARM_UP_RUNS = 2
 
 Message = dict[str, Any]
 Image = dict[str, npt.NDArray[np.float32]]
@@ -128,9 +130,9 @@ def turn_runs(session: onnxruntime.InferenceSession, feed: Image) -> int:
 
 
 def time_turn(model: Model, runs: int) -> float:
-    """Return the latency of one block in ms, after a run or two that bring the model back into the caches."""
+    """Return the latency of one block in ms, after runs that bring the model back into the caches."""
     session, feed = model
-    for _ in range(runs // 4):
+    for _ in range(max(TURN_WARM_UP_RUNS, runs // 4)):
         session.run(None, feed)
     return time_block(session, feed, runs, 50)
 
