@@ -4,7 +4,7 @@ Legend: R reference networks, S shares that tell a model's size.
 """
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,23 +16,26 @@ from assembler.device import Profile
 from assembler.effort import Done
 from assembler.images import task_images, to_calibrate
 from assembler.joint import choose, ladder_within
-from assembler.model import Assembler, Predictor
+from assembler.model import Predictor
+from assembler.propose import near_ladder
 from assembler.references import References, references_of
-from assembler.utility import PORTFOLIO, SMALLEST_BUDGET, Array, shares_of, utilities
+from assembler.utility import Array, shares_of
+from supernet.card import Architecture
 from supernet.data import DataSet
 from supernet.evaluate import logits_of
 from supernet.gates import Gates, full_gates
 from supernet.model import Supernet
-from supernet.sampling import random_task, unseen_task
+from supernet.sampling import Closeness, random_task, unseen_task
 from supernet.task import Kind, Task, outputs_of
 
 UNSEEN_SHARE = 0.2
 OTHER_SHARE = 0.25
-ANY_SIDE_SHARE = 0.4
+# How often a model is on any side of the image that could be proposed, not on the ladder's.
+NEAR_SHARE = 0.4
 GROUPED_SHARE = 0.3
 SMALLEST_FORETOLD = 0.005
-# Budgets of the networks that are looked at on every task; the first one is the dense net's.
-REFERENCE_BUDGETS = (1.0, 0.3, 0.1, 0.03)
+# Budgets of the networks that are looked at on every task, beside the dense net.
+REFERENCE_BUDGETS = (0.3, 0.1, 0.03)
 STEPS = 1500
 RATE = 3e-3
 DECAY = 0.1
@@ -48,15 +51,45 @@ class Foretold:
     unseen: int
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetLadder:
+    """The networks that follow the budget alone.
+
+    ``utilities`` gives those of all modules for a budget, M; ``raises`` says how many modules are on when the image
+    grows, see ``ladder.Ladder``, and is empty where that is not known.
+    """
+
+    utilities: Callable[[float], Array]
+    raises: tuple[int, ...]
+
+    def within(self, architecture: Architecture, profile: Profile, budget: float) -> Gates:
+        """Return the network on the ladder within a budget."""
+        return ladder_within(self.utilities(budget), architecture, profile, budget, self.raises)
+
+    def any_near(self, draw: np.random.Generator, architecture: Architecture, profile: Profile) -> Gates:
+        """Return the best network within a random budget, as it is served: on the ladder's side, or on one near it."""
+        budget = math.exp(draw.uniform(math.log(SMALLEST_FORETOLD), 0.0))
+        values = self.utilities(budget)
+        found = {
+            side: choose(values, architecture, profile, budget, side) for side in architecture.every_side
+        }
+        near = [gates for gates in found.values() if near_ladder(architecture, self.raises, gates)]
+        if not near or (self.raises and draw.uniform() > NEAR_SHARE):
+            return found[self.within(architecture, profile, budget).side]
+        return near[int(draw.integers(len(near)))]
+
+
 def foretell(
     supernet: Supernet,
-    assembler: Assembler,
+    ladder: BudgetLadder,
     profile: Profile,
     data: DataSet,
     *,
+    closeness: Closeness,
     pairs: int,
     per_class: tuple[int, int],
     seed: int,
+    references: References | None = None,
     rank: int = 0,
     world: int = 1,
 ) -> Generator[Done, None, Foretold]:
@@ -66,33 +99,28 @@ def foretell(
 
     Args:
         supernet: finished.
-        assembler: finished.
+        ladder: of the finished assembler.
         profile: of the device whose budgets are drawn.
         data: train split to calibrate and fit heads on, val split to score on.
+        closeness: of every class to every other, K x K.
         per_class: how many images of a class to calibrate and fit heads on, and to score on.
         pairs: how many models; a fifth of them are of unseen class sets and only tested on.
         seed: of everything random.
+        references: what networks of some sizes say of the images to score on; None asks some of the ladder.
         rank: this process.
         world: how many processes share the work.
     """
     calibration = data.train.balanced(per_class[0], seed)
     validation = data.val.balanced(per_class[1], seed)
     architecture = supernet.architecture
-    closeness, groups = assembler.closeness.numpy(), data.named_groups
-    everything = torch.ones(1, len(data.classes))
-
-    def within(budget: float, task: Tensor, weight: float) -> tuple[Array, Gates]:
-        """Return the utilities for a budget and a task, and the network of the ladder that they give."""
-        with torch.no_grad():
-            base, class_term = assembler(task, torch.tensor([[max(SMALLEST_BUDGET, budget)]]))
-        values = utilities(base.numpy()[0], class_term.numpy()[0], weight, architecture.modules)
-        return values, ladder_within(values, architecture, profile, budget, assembler.raises.tolist())
-
-    networks = [full_gates(architecture)]
-    networks += [within(budget, everything, 0.0)[1] for budget in REFERENCE_BUDGETS[1:]]
-    few = to_calibrate(calibration)
-    logits = [logits_of(supernet, gates, few, validation) for gates in networks]
-    references = references_of(logits, validation.labels)
+    groups = data.named_groups
+    if references is None:
+        networks = [ladder.within(architecture, profile, budget) for budget in REFERENCE_BUDGETS]
+        few = to_calibrate(calibration)
+        references = references_of(
+            [logits_of(supernet, gates, few, validation) for gates in (full_gates(architecture), *networks)],
+            validation.labels,
+        )
     rows: list[list[float]] = []
     for index in range(rank, pairs, world):
         draw = np.random.default_rng((seed, 4, index))
@@ -102,16 +130,8 @@ def foretell(
         if groups and draw.uniform() < GROUPED_SHARE:
             names = grouped(draw, classes, data.classes, groups)
         own = outputs_of(Task(kind=Kind.CLASSIFICATION, classes=names), data.classes, groups)
-        classes = tuple(sorted(own.rows))
-        asked = torch.zeros(1, len(data.classes))
-        asked[0, list(classes)] = 1.0
-        budget = math.exp(draw.uniform(math.log(SMALLEST_FORETOLD), 0.0))
-        values, on_ladder = within(budget, asked, float(draw.choice(PORTFOLIO)))
-        side = on_ladder.side
-        if draw.uniform() < ANY_SIDE_SHARE:
-            side = architecture.every_side[int(draw.integers(len(architecture.every_side)))]
-        gates = choose(values, architecture, profile, budget, side)
-        other = len(classes) < len(data.classes) and bool(draw.uniform() < OTHER_SHARE)
+        gates = ladder.any_near(draw, architecture, profile)
+        other = len(own.rows) < len(data.classes) and bool(draw.uniform() < OTHER_SHARE)
         task = Task(kind=Kind.CLASSIFICATION, classes=names, other=other)
         images = task_images(outputs_of(task, data.classes, groups), calibration, validation, other=other)
         accuracy = finish(cut(gates, supernet, images), architecture, images).accuracy

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assembler.utility import SMALLEST_BUDGET
+from assembler.utility import SMALLEST_BUDGET, Array, utilities
 from supernet.card import Architecture
 
 EMBEDDING = 32
@@ -50,7 +50,8 @@ class Assembler(nn.Module):
 
     def __init__(self, architecture: Architecture, classes: int) -> None:
         super().__init__()
-        modules = sum(block.modules for block in architecture.blocks)
+        self.most = architecture.modules
+        modules = sum(self.most)
         self.register_buffer("mask", task_wise_mask(architecture))
         self.register_buffer("worth", torch.zeros(modules))
         self.register_buffer("raises", torch.zeros(len(architecture.sides), dtype=torch.int64))
@@ -87,6 +88,13 @@ class Assembler(nn.Module):
         base = self.worth + BUDGET_BOUND * torch.tanh(self.budget(level))
         more = self._suits(task, level) - self._suits(torch.ones_like(task), level)
         return base, CLASS_SCALE * self.mask * more
+
+    def by_budget(self, budget: float) -> Array:
+        """Return the utilities of all modules for a budget, 0..1, and all classes, M."""
+        with torch.no_grad():
+            level = torch.tensor([[max(SMALLEST_BUDGET, budget)]])
+            base, class_term = self(torch.ones(1, len(self.saliency)), level)
+        return utilities(base.numpy()[0], class_term.numpy()[0], 0.0, self.most)
 
     def _suits(self, task: Tensor, level: Tensor) -> Tensor:
         """Return how well every module suits the classes asked for, B x M, arguments as in ``forward``."""

@@ -191,7 +191,7 @@ def portfolios(scenario: Scenario, estimator: Estimator, profile: Profile, caps:
         if (mine := portfolio(scenario, estimator, profile, caps, side))
     ]
     # What was hardly trained at a side is worse than any predictor knows that never falls with more modules.
-    return [mine for mine in found if near_ladder(card, mine[0].gates)] or found
+    return [mine for mine in found if near_ladder(card.architecture, card.raises, mine[0].gates)] or found
 
 
 def in_order(found: Sequence[Portfolio]) -> Portfolio:
@@ -200,15 +200,20 @@ def in_order(found: Sequence[Portfolio]) -> Portfolio:
     return (*(mine[0] for mine in ordered), *(ordered[0][1:] if ordered else ()))
 
 
-def near_ladder(card: Card, gates: Gates) -> bool:
+def near_ladder(architecture: Architecture, raises: Sequence[int], gates: Gates) -> bool:
     """Return whether the image's side is one that sub-networks of about so many modules were trained at.
 
-    That is the side that it has on the ladder, or one next to it; any where the Card does not say.
+    That is the side that it has on the ladder, or one next to it; any where it is not known.
+
+    Args:
+        architecture: of the supernet.
+        raises: how many modules are on when the image grows, see ``ladder.Ladder``; none where it is not known.
+        gates: of the sub-network.
     """
-    if not card.raises:
+    if not raises:
         return True
-    sides = card.architecture.every_side
-    own = side_of(card.raises, gates.size, card.architecture)
+    sides = architecture.every_side
+    own = side_of(raises, gates.size, architecture)
     return abs(sides.index(own) - sides.index(gates.side)) <= 1
 
 

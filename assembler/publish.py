@@ -1,20 +1,28 @@
-"""Publish: write what a training run made as a checkpoint with its Card."""
+"""Publish: write what a training run made as a checkpoint with its Card, or one with a new accuracy predictor."""
 
 import io
 import os
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Generator
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from assembler.compile.network import build_assembler, build_predictor
+from assembler.effort import Done
+from assembler.foretell import BudgetLadder, Foretold, foretell
+from assembler.images import to_calibrate
 from assembler.look.examine import confusion_of, examine
 from assembler.look.facts import LOOK_FILE, Counts, accuracy_by_class
 from assembler.look.page import page_of
+from assembler.neighbours import neighbours
+from assembler.nominal import nominal_profile
 from assembler.propose import Estimator
+from assembler.references import read_references
 from assembler.train import Setup, Trained
+from assembler.utility import Array
 from supernet.backbones import BACKBONES
 from supernet.card import Card, DataSource, Figures, Training
 from supernet.checkpoint import (
@@ -25,11 +33,13 @@ from supernet.checkpoint import (
     WEIGHTS_FILE,
     Checkpoint,
     file_digests,
+    load_checkpoint,
     named_bytes,
     save_checkpoint,
     weights_bytes,
 )
 from supernet.data import DataSet
+from supernet.errors import DataInvalid
 from supernet.named import NAMED_FILE
 from supernet.stored import are_photographs, images_bytes, read_images
 from supernet.task import Kind
@@ -66,9 +76,9 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
         folder: is replaced only when the new checkpoint is complete.
     """
     seed = setup.recipe.seed
-    to_calibrate = setup.data.train.balanced_indices(setup.per_class[0], seed)
-    to_validate = setup.data.val.balanced_indices(setup.per_class[1], seed)
-    calibration, validation = setup.data.train.at(to_calibrate), setup.data.val.at(to_validate)
+    to_calibrate_on = setup.data.train.balanced_indices(setup.per_class[0], seed)
+    to_validate_on = setup.data.val.balanced_indices(setup.per_class[1], seed)
+    calibration, validation = setup.data.train.at(to_calibrate_on), setup.data.val.at(to_validate_on)
     files = {
         WEIGHTS_FILE: weights_bytes(trained.supernet),
         ASSEMBLER_FILE: build_assembler(trained.assembler),
@@ -80,7 +90,7 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
         # As they will be read again, so that the page beside the Card shows what models will be made with.
         calibration, validation = read_images(io.BytesIO(files[IMAGES_FILE]))
     else:
-        files[NAMED_FILE] = named_bytes(publication.named_in, to_calibrate, to_validate)
+        files[NAMED_FILE] = named_bytes(publication.named_in, to_calibrate_on, to_validate_on)
     confusion = confusion_of(trained.supernet, calibration, setup.data.test)
     card = Card(
         name=publication.name,
@@ -102,13 +112,66 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
                 name: version(name) for name in ("nn-factory", "torch", "numpy", "onnx", "onnxruntime")
             },
         ),
-        figures=_figures(trained, confusion),
+        figures=_figures(confusion, trained.foretold),
         files=file_digests(files),
     )
     checkpoint = Checkpoint(folder, card, trained.supernet, calibration, validation)
-    look = examine(checkpoint, Estimator(files, card), confusion, TEST_IMAGES)
-    save_checkpoint(folder, card, files, beside={LOOK_FILE: page_of(look).encode()})
+    _save(checkpoint, files, confusion)
     return card
+
+
+def renew(
+    folder: Path, data: DataSet, pairs: int, datasets: Path | None = None
+) -> Generator[Done, None, Card]:
+    """Fit the accuracy predictor of a finished checkpoint anew and return its Card; all else that it has stays.
+
+    Yields how far it is.
+
+    Args:
+        folder: the checkpoint, replaced when the new one is complete.
+        data: what it was trained on.
+        pairs: models that are cut out, see ``foretell``.
+        datasets: see ``load_checkpoint``.
+
+    Raises:
+        CheckpointDamaged, DataMissing: the checkpoint cannot be read.
+        DataInvalid: the data has other classes, or images of another size.
+    """
+    checkpoint = load_checkpoint(folder, datasets=datasets)
+    card, supernet, estimator = checkpoint.card, checkpoint.supernet, Estimator(folder, checkpoint.card)
+    calibration, validation = checkpoint.calibration, checkpoint.validation
+    if data.classes != card.classes or data.train.images.shape[1:] != calibration.images.shape[1:]:
+        raise DataInvalid(folder, f"the data is not what supernet {card.name} was trained on")
+    files = {name: (folder / name).read_bytes() for name in card.files}
+
+    def utilities(budget: float) -> Array:
+        every = range(len(card.classes))
+        return np.concatenate(estimator.utilities(every, budget, weights=(0.0,))[0])
+
+    foretold = yield from foretell(
+        supernet,
+        BudgetLadder(utilities, card.raises),
+        nominal_profile(card.architecture),
+        replace(data, train=calibration, val=validation),
+        closeness=neighbours(supernet, data.groups, to_calibrate(calibration), validation),
+        pairs=pairs,
+        per_class=(len(calibration), len(validation)),
+        seed=card.training.seed,
+        references=read_references(io.BytesIO(files[REFERENCES_FILE])),
+    )
+    files[PREDICTOR_FILE] = build_predictor(foretold.predictor)
+    confusion = confusion_of(supernet, calibration, data.test)
+    figures = _figures(confusion, foretold)
+    renewed = card.model_copy(update={"figures": figures, "files": file_digests(files)})
+    _save(replace(checkpoint, card=renewed), files, confusion)
+    return renewed
+
+
+def _save(checkpoint: Checkpoint, files: dict[str, bytes], confusion: Counts) -> None:
+    """Write a checkpoint and the page beside its Card."""
+    look = examine(checkpoint, Estimator(files, checkpoint.card), confusion, TEST_IMAGES)
+    beside = {LOOK_FILE: page_of(look).encode()}
+    save_checkpoint(checkpoint.folder, checkpoint.card, files, beside=beside)
 
 
 def stored_per_class(data: DataSet, budget_bytes: int | None = None) -> tuple[int, int]:
@@ -137,12 +200,12 @@ def named_per_class(classes: int) -> tuple[int, int]:
     )
 
 
-def _figures(trained: Trained, confusion: Counts) -> Figures:
+def _figures(confusion: Counts, foretold: Foretold) -> Figures:
     by_class = accuracy_by_class(confusion)
     return Figures(
         dense_accuracy=float(confusion.trace() / confusion.sum()),
         dense_accuracy_by_class=tuple(np.nan_to_num(by_class, nan=0.0).tolist()),
         test_images=int(confusion.sum()),
-        predictor_error=trained.foretold.error,
-        predictor_pairs=trained.foretold.unseen,
+        predictor_error=foretold.error,
+        predictor_pairs=foretold.unseen,
     )

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from assembler.affinity import affinity_from, class_saliency
 from assembler.device import Profile
 from assembler.effort import Done, Effort
-from assembler.foretell import Foretold, foretell
+from assembler.foretell import BudgetLadder, Foretold, foretell
 from assembler.images import first, joined
 from assembler.joint import GENERAL_SHARE, joint_sampler
 from assembler.ladder import find_ladder, prune_ladder, shared_losses, worth_of
@@ -254,16 +254,17 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     yield from _phase(setup, run, "settle", choosing(learning=False), rank, fingerprint)
     foretelling = foretell(
         run.average,
-        assembler,
+        BudgetLadder(assembler.by_budget, tuple(assembler.raises.tolist())),
         profile,
         setup.data,
+        closeness=assembler.closeness.numpy(),
         pairs=setup.effort.pairs,
         per_class=setup.per_class,
         seed=setup.recipe.seed,
         rank=rank,
         world=setup.processes,
     )
-    foretold = yield from _watched("predictor", foretelling)
+    foretold = yield from watched("predictor", foretelling)
     yield Trained(run.average, assembler, foretold, run.seconds)
 
 
@@ -308,7 +309,7 @@ def _find_neighbours(run: Run, setup: Setup, assembler: Assembler) -> None:
     assembler.closeness.copy_(torch.from_numpy(found))
 
 
-def _watched(phase: str, work: Generator[Done, None, T]) -> Generator[Progress, None, T]:
+def watched(phase: str, work: Generator[Done, None, T]) -> Generator[Progress, None, T]:
     """Return what some work returns, yielding how far it is."""
     while True:
         try:
@@ -342,7 +343,7 @@ def _start_assembler(
         more = first(_some(setup.data.train, count, classes, seed + 1), count - len(unseen))
         images = joined(unseen, more)
         searching = prune_ladder(run.average, profile, images, rungs=effort.rungs, rank=rank, world=world)
-    ladder = yield from _watched("ladder", searching)
+    ladder = yield from watched("ladder", searching)
     differing = class_saliency(
         run.average,
         setup.data.train.balanced(2 * effort.saliency_images, seed=seed + 1),
@@ -352,7 +353,7 @@ def _start_assembler(
         rank=rank,
         world=world,
     )
-    saliency = yield from _watched("saliency", differing)
+    saliency = yield from watched("saliency", differing)
     with torch.no_grad():
         assembler.worth.copy_(worth_of(ladder.blocks, setup.architecture))
         assembler.raises.copy_(torch.tensor(ladder.raises, dtype=torch.int64))

@@ -196,6 +196,7 @@ class Bench:
             "predicted_accuracy": round(assembly.predicted.accuracy, 4),
             "validation_accuracy": round(assembly.measured.accuracy, 4),
             "generated": round(self.tested(assembly.content, classes), 4),
+            "test_images": len(self.rivals.test_images(classes)),
             "gates": self.rivals.gates_for(classes, 1.0, gates).active,
         }
         return row | self.rivals.at(classes, gates, wrong), assembly.content

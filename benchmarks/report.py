@@ -156,7 +156,8 @@ def other_figures(found: dict[str, Any]) -> list[str]:
         f"- limits on file size or memory that bind: {sum(row['limits_met'] for row in bound)} "
         f"of {len(found['bound'])} met",
         f"- foretold accuracy: mean absolute error {100 * statistics.mean(errors):.2f} points on test images, "
-        f"Kendall's tau {kendall([(row['predicted_accuracy'], row['generated']) for row in made]):.2f}",
+        f"Kendall's tau {kendall([(row['predicted_accuracy'], row['generated']) for row in made]):.2f}"
+        f"{by_chance(made)}",
         f"- foretold latency: mean error {statistics.mean(late):.1%}",
         f"- time of a model: p50 {np.percentile(took, 50):.2f} s, p95 {np.percentile(took, 95):.2f} s, "
         f"most {took.max():.2f} s",
@@ -178,6 +179,15 @@ def other_figures(found: dict[str, Any]) -> list[str]:
         for each in found["refined"]
     ]
     return lines
+
+
+def by_chance(made: list[Row]) -> str:
+    """Tell the error of a prediction that is always right, since accuracies are taken on few images."""
+    counted = [(row["generated"], row["test_images"]) for row in made if "test_images" in row]
+    if not counted:
+        return ""
+    errors = [math.sqrt(2 / math.pi * right * (1 - right) / images) for right, images in counted]
+    return f"; so few test images make {100 * statistics.mean(errors):.2f} points of the best prediction"
 
 
 def kendall(pairs: list[tuple[float, float]]) -> float:

@@ -1,4 +1,4 @@
-"""The command that trains a supernet."""
+"""The commands that train a supernet, and its accuracy predictor alone."""
 
 import shlex
 import signal
@@ -6,19 +6,23 @@ import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from service.outcome import ending
 
 if TYPE_CHECKING:
-    from assembler.train import Progress, Trained
+    from assembler.train import Progress
+    from supernet.card import Card
 
 training = typer.Typer()
 EXIT_STOPPED = 130
 # How often a run says where it is when there is no terminal to show a bar on.
 SAY_EVERY_S = 30.0
+MOST_PAIRS = 1500
+
+T = TypeVar("T")
 
 
 @training.command()
@@ -194,15 +198,49 @@ def train(
     return 0
 
 
-def _with_progress(steps: "Generator[Progress | Trained, None, None]") -> "Trained | None":
-    """Show a bar with the phase, the loss and the time left; return what the training made, None when stopped.
+@training.command()
+@ending
+def foretell(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of the supernet; it is replaced at the end.")],
+    data: Annotated[Path, typer.Option(help="What it was trained on, as for train.")],
+    pairs: Annotated[
+        int, typer.Option(min=20, help="Models cut out to fit the accuracy predictor.")
+    ] = MOST_PAIRS,
+) -> int:
+    """Fit the accuracy predictor of a supernet anew; its weights and its assembler stay."""
+    from assembler.publish import renew
+    from assembler.train import watched
+    from service.settings import read_settings
+    from supernet.card import load_card
+    from supernet.data import load_data
+
+    card, datasets = load_card(checkpoint), read_settings().datasets
+    image, before = card.architecture.input, card.figures.predictor_error
+    images = load_data(data, side_px=image.height, channels=image.channels, datasets=datasets)
+
+    def steps() -> "Generator[Progress | Card, None, None]":
+        yield (yield from watched("predictor", renew(checkpoint, images, pairs, datasets)))
+
+    renewed = _with_progress(steps())
+    if renewed is None:
+        print("stopped; nothing was changed")
+        return EXIT_STOPPED
+    print(
+        f"{checkpoint}: error of foretold accuracy {renewed.figures.predictor_error:.2%} "
+        f"on {renewed.figures.predictor_pairs} unseen class sets, was {before:.2%}"
+    )
+    return 0
+
+
+def _with_progress(steps: "Generator[Progress | T, None, None]") -> "T | None":
+    """Show a bar with the phase, the loss and the time left; return what is made at last, None when stopped.
 
     Ctrl-C and SIGTERM stop it after the step that is being made.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    from assembler.train import Trained
+    from assembler.train import Progress
 
     columns = (
         TextColumn("{task.description}"),
@@ -218,7 +256,7 @@ def _with_progress(steps: "Generator[Progress | Trained, None, None]") -> "Train
         said = time.monotonic()
         line = bar.add_task("training", total=None, loss="")
         for step in steps:
-            if isinstance(step, Trained):
+            if not isinstance(step, Progress):
                 return step
             loss = "" if step.loss is None else f"loss {step.loss:.3f}"
             bar.update(line, description=step.phase, completed=step.step, total=step.total, loss=loss)
@@ -228,4 +266,4 @@ def _with_progress(steps: "Generator[Progress | Trained, None, None]") -> "Train
             if stopped:
                 steps.close()
                 return None
-    raise RuntimeError("training ended without a result")
+    raise RuntimeError("it ended without a result")

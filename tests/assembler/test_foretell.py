@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assembler.foretell import Foretold, _fit, foretell, grouped
+from assembler.foretell import BudgetLadder, Foretold, _fit, foretell, grouped
 from assembler.model import Assembler, Predictor
 from assembler.nominal import nominal_profile
 from supernet.data import DataSet
@@ -41,9 +41,10 @@ def foretold(before: int) -> Foretold:
     torch.manual_seed(before)
     work = foretell(
         supernet,
-        assembler,
+        BudgetLadder(assembler.by_budget, tuple(assembler.raises.tolist())),
         nominal_profile(SMALL),
         DATA,
+        closeness=assembler.closeness.numpy(),
         pairs=PAIRS,
         per_class=(15, 20),
         seed=0,

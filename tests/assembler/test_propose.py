@@ -94,11 +94,13 @@ def test_few_large_networks_are_compared_and_many_small_ones(estimator: Estimato
     [((1, 0, 0), {8, 12}), ((1, 1, 0), {8, 12, None}), ((3, 1, 1), {12, None}), ((3, 4, 4), {12, None})],
 )
 def test_sides_next_to_the_ladders_are_those_that_were_trained(
-    estimator: Estimator, counts: tuple[int, ...], sides: set[int | None]
+    counts: tuple[int, ...], sides: set[int | None]
 ) -> None:
-    card = estimator.card.model_copy(update={"raises": (2, 5)})
-    assert {side for side in SMALL.every_side if near_ladder(card, prefix_gates(counts, side))} == sides
-    assert all(near_ladder(estimator.card, prefix_gates(counts, side)) for side in SMALL.every_side)
+    def near(raises: tuple[int, ...]) -> set[int | None]:
+        return {side for side in SMALL.every_side if near_ladder(SMALL, raises, prefix_gates(counts, side))}
+
+    assert near((2, 5)) == sides
+    assert near(()) == set(SMALL.every_side)
 
 
 def test_what_was_not_trained_is_proposed_only_where_nothing_else_is_left(small_folder: Path) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from supernet.card import load_card
+from supernet.checkpoint import load_checkpoint
 from tests.commands import COMMAND, LONG_S, known, nnfactory, train_stripes, write_stripes
 from tests.photos import classes_in, zip_of
 from tests.published import idx, idx_files, put_idx
@@ -148,3 +149,30 @@ def test_what_is_no_checkpoint_is_not_trained_over(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert result.stderr.startswith("nnfactory: ")
     assert "something else lies there" in result.stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--no-store-images",)])
+def test_the_accuracy_predictor_alone_is_fitted_anew(tmp_path: Path, more: tuple[str, ...]) -> None:
+    train_stripes(tmp_path, *more)
+    folder = tmp_path / "zoo" / "stripes"
+    before = load_card(folder)
+
+    def renew(data: str) -> "subprocess.CompletedProcess[str]":
+        arguments = ("zoo/stripes", "--pairs", "40", "--data", data)
+        return nnfactory("foretell", *arguments, cwd=tmp_path, NNF_DATASETS=str(tmp_path))
+
+    other = dict(np.load(tmp_path / "stripes.npz")) | {"classes": np.array([f"c{n}" for n in range(6)])}
+    np.savez(tmp_path / "other.npz", **other)
+    refused = renew("other.npz")
+    assert refused.returncode == 2
+    assert "the data is not what supernet stripes was trained on" in refused.stderr
+    assert load_card(folder) == before
+    done = renew("stripes.npz")
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = load_card(folder)
+    changed = {name for name, digest in after.files.items() if digest != before.files[name]}
+    assert changed == {"predictor.onnx"}
+    assert after.figures.predictor_pairs == 8
+    assert after.model_copy(update={"figures": before.figures, "files": before.files}) == before
+    assert load_checkpoint(folder, datasets=tmp_path).card == after
+    assert (folder / "look.html").is_file()
