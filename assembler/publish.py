@@ -13,11 +13,9 @@ import numpy as np
 from assembler.compile.network import build_assembler, build_predictor
 from assembler.effort import Done
 from assembler.foretell import BudgetLadder, Foretold, foretell
-from assembler.images import to_calibrate
 from assembler.look.examine import confusion_of, examine
 from assembler.look.facts import LOOK_FILE, Counts, accuracy_by_class
 from assembler.look.page import page_of
-from assembler.neighbours import neighbours
 from assembler.nominal import nominal_profile
 from assembler.propose import Estimator
 from assembler.references import read_references
@@ -153,7 +151,6 @@ def renew(
         BudgetLadder(utilities, card.raises),
         nominal_profile(card.architecture),
         replace(data, train=calibration, val=validation),
-        closeness=neighbours(supernet, data.groups, to_calibrate(calibration), validation),
         pairs=pairs,
         per_class=(len(calibration), len(validation)),
         seed=card.training.seed,

@@ -257,7 +257,6 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
         BudgetLadder(assembler.by_budget, tuple(assembler.raises.tolist())),
         profile,
         setup.data,
-        closeness=assembler.closeness.numpy(),
         pairs=setup.effort.pairs,
         per_class=setup.per_class,
         seed=setup.recipe.seed,

@@ -44,7 +44,6 @@ def foretold(before: int) -> Foretold:
         BudgetLadder(assembler.by_budget, tuple(assembler.raises.tolist())),
         nominal_profile(SMALL),
         DATA,
-        closeness=assembler.closeness.numpy(),
         pairs=PAIRS,
         per_class=(15, 20),
         seed=0,
