@@ -74,8 +74,9 @@ class BudgetLadder:
             side: choose(values, architecture, profile, budget, side) for side in architecture.every_side
         }
         near = [gates for gates in found.values() if near_ladder(architecture, self.raises, gates)]
-        if not near or (self.raises and draw.uniform() > NEAR_SHARE):
-            return found[self.within(architecture, profile, budget).side]
+        own = found[self.within(architecture, profile, budget).side]
+        if not near or (self.raises and own in near and draw.uniform() > NEAR_SHARE):
+            return own
         return near[int(draw.integers(len(near)))]
 
 

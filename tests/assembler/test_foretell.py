@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from assembler.foretell import BudgetLadder, Foretold, _fit, foretell, grouped
 from assembler.model import Assembler, Predictor
 from assembler.nominal import nominal_profile
+from assembler.propose import near_ladder
 from supernet.data import DataSet
 from supernet.task import Outputs
 from tests.shapes import SMALL
@@ -70,6 +71,16 @@ def asked(
 def test_a_fifth_of_the_models_is_of_unseen_class_sets(found: Foretold) -> None:
     assert found.unseen == UNSEEN
     assert 0.0 < found.error < 0.5
+
+
+@pytest.mark.parametrize("raises", [(2, 5), (0, 0), ()])
+def test_models_are_drawn_at_the_sides_that_are_proposed(raises: tuple[int, ...]) -> None:
+    utilities = np.random.default_rng(0).uniform(0.1, 1.0, sum(SMALL.modules)).astype(np.float32)
+    ladder, profile = BudgetLadder(lambda budget: utilities, raises), nominal_profile(SMALL)
+    drawn = [ladder.any_near(np.random.default_rng(seed), SMALL, profile) for seed in range(60)]
+    assert all(near_ladder(SMALL, raises, gates) for gates in drawn)
+    assert len({gates.side for gates in drawn}) > 1
+    assert len({gates.size for gates in drawn}) > 5
 
 
 def test_with_a_module_more_or_a_larger_side_accuracy_never_falls(found: Foretold) -> None:
