@@ -149,7 +149,7 @@ def _train(
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
     draw = torch.Generator().manual_seed(recipe["seed"])
     kind = Augmentation(recipe["shift_px"], recipe["flip"], recipe["erase"])
-    per_epoch = len(train) // BATCH
+    per_epoch = max(1, len(train) // BATCH)
     total = max(recipe["epochs"] * per_epoch, LEAST_STEPS)
     for step in range(total):
         if step % per_epoch == 0:
