@@ -24,7 +24,18 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
     ended = subprocess.run([sys.executable, "-c", probe], cwd=root, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     listed = re.findall(r"^[\s│|]+([a-z]+) {2,}\S", ended.stdout, re.MULTILINE)
-    commands = {"serve", "api", "worker", "migrate", "train", "look", "foretell", "measure", "generate", "demo"}
+    commands = {
+        "serve",
+        "api",
+        "worker",
+        "migrate",
+        "train",
+        "look",
+        "foretell",
+        "measure",
+        "generate",
+        "demo",
+    }
     assert set(listed) == commands | {"keys", "models", "jobs", "webhooks", "devices", "supernets"}
 
 
