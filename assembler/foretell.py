@@ -74,7 +74,7 @@ class BudgetLadder:
             side: choose(values, architecture, profile, budget, side) for side in architecture.every_side
         }
         near = [gates for gates in found.values() if near_ladder(architecture, self.raises, gates)]
-        own = found[self.within(architecture, profile, budget).side]
+        own = found[ladder_within(values, architecture, profile, budget, self.raises).side]
         if not near or (self.raises and own in near and draw.uniform() > NEAR_SHARE):
             return own
         return near[int(draw.integers(len(near)))]

@@ -50,8 +50,8 @@ class Assembler(nn.Module):
 
     def __init__(self, architecture: Architecture, classes: int) -> None:
         super().__init__()
-        self.most = architecture.modules
-        modules = sum(self.most)
+        self.modules_of_blocks = architecture.modules
+        modules = sum(self.modules_of_blocks)
         self.register_buffer("mask", task_wise_mask(architecture))
         self.register_buffer("worth", torch.zeros(modules))
         self.register_buffer("raises", torch.zeros(len(architecture.sides), dtype=torch.int64))
@@ -94,7 +94,7 @@ class Assembler(nn.Module):
         with torch.no_grad():
             level = torch.tensor([[max(SMALLEST_BUDGET, budget)]])
             base, class_term = self(torch.ones(1, len(self.saliency)), level)
-        return utilities(base.numpy()[0], class_term.numpy()[0], 0.0, self.most)
+        return utilities(base.numpy()[0], class_term.numpy()[0], 0.0, self.modules_of_blocks)
 
     def _suits(self, task: Tensor, level: Tensor) -> Tensor:
         """Return how well every module suits the classes asked for, B x M, arguments as in ``forward``."""

@@ -254,7 +254,7 @@ def _with_progress(steps: "Generator[Progress | T, None, None]") -> "T | None":
         signal.signal(number, lambda caught, _: stopped.append(caught))
     with Bar(*columns) as bar:
         said = time.monotonic()
-        line = bar.add_task("training", total=None, loss="")
+        line = bar.add_task("starting", total=None, loss="")
         for step in steps:
             if not isinstance(step, Progress):
                 return step
