@@ -113,7 +113,9 @@ def assemble(
         assembly, gates = kept
     if scenario.refine is not None and (nearest or _lacks_at_most_accuracy(assembly)):
         yield Phase("refining")
-        assembly = yield from _refined(scenario, checkpoint, profile, images, assembly, gates, is_here=True)
+        assembly = yield from _refined(
+            scenario, checkpoint, estimator, profile, images, assembly, gates, is_here=True
+        )
     if not assembly.limits_met and not nearest:
         raise Infeasible(_missed(scenario, estimator, profile, assembly, measured))
     yield assembly
@@ -179,7 +181,7 @@ def _elsewhere(
     if scenario.refine is not None and (nearest or _lacks_at_most_accuracy(assembly)):
         yield Phase("refining")
         assembly = yield from _refined(
-            scenario, checkpoint, profile, images, assembly, best.gates, is_here=False
+            scenario, checkpoint, estimator, profile, images, assembly, best.gates, is_here=False
         )
     if not assembly.limits_met and not nearest:
         raise Infeasible(_missed(scenario, estimator, profile, assembly, measured))
@@ -256,6 +258,7 @@ def _lacks_at_most_accuracy(assembly: Assembly) -> bool:
 def _refined(
     scenario: Scenario,
     checkpoint: Checkpoint,
+    estimator: Estimator,
     profile: Profile,
     images: TaskImages,
     plain: Assembly,
@@ -278,7 +281,7 @@ def _refined(
             student, statistics = end.value
             break
     found = cut(gates, student, images, statistics)
-    candidate = finish(found, card.architecture, images, score=False)
+    candidate = finish(found, card.architecture, images, refit=estimator.pieces.refit, score=False)
     content = _compiled(candidate.subnet, scenario, card)
     accuracy = verify(content, candidate, student, images.validation)
     kept, before = plain, plain.measured.accuracy

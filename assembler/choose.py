@@ -115,7 +115,8 @@ class Chooser:
 
     def _ranked(self, offers: Mapping[int | None, _Offer]) -> list[Proposal]:
         """Cut all out that is offered; return it, the best first as ``preferred`` says."""
-        every = affordable(in_order([offer.proposals for offer in offers.values()]), self._card.architecture)
+        found = in_order([offer.proposals for offer in offers.values()], self._estimator.pieces)
+        every = affordable(found, self._card.architecture)
         missing = [proposal.gates for proposal in every if proposal.gates not in self._cuts]
         with ThreadPoolExecutor(cores()) as pool:
             made = pool.map(lambda gates: cut(gates, self._checkpoint.supernet, self._images), missing)

@@ -41,6 +41,7 @@ def joint_sampler(
     *,
     learning: bool,
     general_share: float = GENERAL_SHARE,
+    exploration: tuple[float, float] = NOISE,
 ) -> Sampler:
     """Return the sampler of the joint phase: a small, a middling and any sub-network.
 
@@ -54,10 +55,12 @@ def joint_sampler(
         closeness: of every class to every other, K x K.
         learning: whether to explore by noise and learn, or to take what the assembler says.
         general_share: how many are for all classes.
+        exploration: how strong the noise is at the start and at the end.
     """
+    start, end = exploration
 
     def sample(draw: np.random.Generator, progress: float) -> list[Sample]:
-        noise = NOISE[0] + (NOISE[1] - NOISE[0]) * progress if learning else 0.0
+        noise = start + (end - start) * progress if learning else 0.0
         found, step_task = [], random_task(draw, classes, closeness)
         for low, high in BUDGETS:
             budget = math.exp(draw.uniform(math.log(low), math.log(high)))

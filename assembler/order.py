@@ -13,7 +13,7 @@ from typing import TypeVar
 from assembler.effort import MOST, Chosen, Effort, choose, keep, kept
 from assembler.errors import OrderInvalid
 from assembler.publish import named_per_class, stored_per_class
-from assembler.train import Setup, phase_shares
+from assembler.train import Setup
 from supernet.augment import Augmentation
 from supernet.backbones import BACKBONES
 from supernet.card import Architecture
@@ -154,7 +154,7 @@ def _chosen(minutes: float, setup: Setup, spent_s: float) -> Chosen:
         data=setup.data,
         recipe=setup.recipe,
         per_class=setup.per_class,
-        alone=phase_shares(stands=setup.recipe.stands)["full"],
+        alone=setup.shares["full"],
         processes=setup.processes,
         device=setup.device,
         published=setup.backbone is not None,

@@ -172,7 +172,7 @@ def propose(
         caps: instead of the scenario's limits.
     """
     kept = caps_of(scenario.limits) if caps is None else caps
-    return in_order(portfolios(scenario, estimator, profile, kept))
+    return in_order(portfolios(scenario, estimator, profile, kept), estimator.pieces)
 
 
 def portfolios(scenario: Scenario, estimator: Estimator, profile: Profile, caps: Caps) -> list[Portfolio]:
@@ -194,9 +194,14 @@ def portfolios(scenario: Scenario, estimator: Estimator, profile: Profile, caps:
     return [mine for mine in found if near_ladder(card.architecture, card.raises, mine[0].gates)] or found
 
 
-def in_order(found: Sequence[Portfolio]) -> Portfolio:
-    """Return the first proposal of every side, best predicted accuracy first, then the others of the best side."""
-    ordered = sorted(found, key=lambda mine: -mine[0].predicted.accuracy)
+def in_order(found: Sequence[Portfolio], pieces: Pieces = Pieces()) -> Portfolio:
+    """Return the first proposal of every side, best predicted accuracy first, then the others of the best side.
+
+    Args:
+        found: of every side, the largest image first.
+        pieces: without the predictor, the order of the sides stays.
+    """
+    ordered = sorted(found, key=lambda mine: -mine[0].predicted.accuracy if pieces.predictor else 0.0)
     return (*(mine[0] for mine in ordered), *(ordered[0][1:] if ordered else ()))
 
 

@@ -22,7 +22,7 @@ from assembler.references import read_references
 from assembler.train import Setup, Trained
 from assembler.utility import Array
 from supernet.backbones import BACKBONES
-from supernet.card import Card, DataSource, Figures, Training
+from supernet.card import Card, DataSource, Figures, Renewal, Training
 from supernet.checkpoint import (
     ASSEMBLER_FILE,
     IMAGES_FILE,
@@ -106,9 +106,7 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
             augmentation=asdict(setup.recipe.augmentation),
             backbone=None if setup.backbone is None else BACKBONES[setup.backbone].credit,
             machine=f"{platform.machine()}, {os.cpu_count()} cores, {setup.processes} processes on {setup.device}",
-            versions={
-                name: version(name) for name in ("nn-factory", "torch", "numpy", "onnx", "onnxruntime")
-            },
+            versions=_versions(),
         ),
         figures=_figures(confusion, trained.foretold),
         files=file_digests(files),
@@ -119,7 +117,7 @@ def publish(setup: Setup, trained: Trained, publication: Publication, folder: Pa
 
 
 def renew(
-    folder: Path, data: DataSet, pairs: int, datasets: Path | None = None
+    folder: Path, data: DataSet, pairs: int, command: str, datasets: Path | None = None
 ) -> Generator[Done, None, Card]:
     """Fit the accuracy predictor of a finished checkpoint anew and return its Card; all else that it has stays.
 
@@ -129,6 +127,7 @@ def renew(
         folder: the checkpoint, replaced when the new one is complete.
         data: what it was trained on.
         pairs: models that are cut out, see ``foretell``.
+        command: for the Card.
         datasets: see ``load_checkpoint``.
 
     Raises:
@@ -158,8 +157,10 @@ def renew(
     )
     files[PREDICTOR_FILE] = build_predictor(foretold.predictor)
     confusion = confusion_of(supernet, calibration, data.test)
-    figures = _figures(confusion, foretold)
-    renewed = card.model_copy(update={"figures": figures, "files": file_digests(files)})
+    training = card.training.model_copy(update={"renewal": Renewal(command=command, versions=_versions())})
+    renewed = card.model_copy(
+        update={"training": training, "figures": _figures(confusion, foretold), "files": file_digests(files)}
+    )
     _save(replace(checkpoint, card=renewed), files, confusion)
     return renewed
 
@@ -195,6 +196,10 @@ def named_per_class(classes: int) -> tuple[int, int]:
     return max(MOST_NAMED // classes, FEWEST_NAMED), max(
         MOST_NAMED_TO_VALIDATE // classes, FEWEST_NAMED_TO_VALIDATE
     )
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("nn-factory", "torch", "numpy", "onnx", "onnxruntime")}
 
 
 def _figures(confusion: Counts, foretold: Foretold) -> Figures:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import signal
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -26,12 +26,12 @@ from assembler.device import Profile
 from assembler.effort import Done, Effort
 from assembler.foretell import BudgetLadder, Foretold, foretell
 from assembler.images import first, joined
-from assembler.joint import GENERAL_SHARE, joint_sampler
+from assembler.joint import GENERAL_SHARE, NOISE, joint_sampler
 from assembler.ladder import find_ladder, prune_ladder, shared_losses, worth_of
 from assembler.model import Assembler
 from assembler.neighbours import neighbours
 from assembler.nominal import nominal_profile
-from assembler.pieces import TRAINING
+from assembler.pieces import PUBLISHED, STANDING, TRAINING
 from assembler.probe import start_head
 from supernet.allocator import keep_freed_memory
 from supernet.backbones import BACKBONES, grow, settle
@@ -90,9 +90,19 @@ class Setup:
     backbone: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse to leave out what is no piece of training."""
+        """Refuse to leave out what is no piece of training, or not one of this run."""
         if unknown := self.without - TRAINING.keys():
             raise ValueError(f"{min(unknown)} is no piece of training; these are: {', '.join(TRAINING)}")
+        absent = (frozenset() if self.backbone else PUBLISHED) | (
+            frozenset() if self.recipe.stands else STANDING
+        )
+        if missing := self.without & absent:
+            raise ValueError(f"{min(missing)} is a piece of training from published weights alone")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What share of the steps each phase has."""
+        return phase_shares(stands=self.recipe.stands, without=self.without)
 
     @property
     def fingerprint(self) -> str:
@@ -133,20 +143,28 @@ class Trained:
     seconds: float
 
 
-def phase_shares(*, stands: bool) -> dict[str, float]:
-    """Return the share of the steps that each phase has; ``stands`` is the recipe's."""
-    return STANDING_SHARES if stands else SHARES
+def phase_shares(*, stands: bool = False, without: frozenset[str] = frozenset()) -> dict[str, float]:
+    """Return the share of the steps that each phase has.
+
+    Args:
+        stands: see ``Recipe``.
+        without: phases that are left out; the others take longer.
+    """
+    usual = STANDING_SHARES if stands else SHARES
+    shares = {name: 0.0 if name in without else share for name, share in usual.items()}
+    whole = sum(shares.values())
+    return {name: share / whole for name, share in shares.items()}
 
 
-def phase_ends(total: int, *, stands: bool = False) -> dict[str, int]:
+def phase_ends(total: int, shares: Mapping[str, float]) -> dict[str, int]:
     """Return the first step after each phase.
 
     Args:
         total: steps of the whole run.
-        stands: see ``Recipe``.
+        shares: of every phase.
     """
     ends, share = {}, 0.0
-    for name, part in phase_shares(stands=stands).items():
+    for name, part in shares.items():
         share += part
         ends[name] = min(total, round(share * total))
     return ends
@@ -209,6 +227,8 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     published = None if setup.backbone is None else grow(supernet, BACKBONES[setup.backbone])
     supernet.to(torch.device(setup.device)).to(memory_format=torch.channels_last)
     assembler = Assembler(setup.architecture, classes)
+    if "middle" in setup.without:
+        assembler.mask.fill_(1.0)
     learner = torch.optim.Adam(assembler.parameters(), lr=ASSEMBLER_RATE)
     without = setup.without
     average = 0.0 if "average" in without else setup.recipe.average
@@ -221,7 +241,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
         _start_published(supernet, published, setup, rank)
         run.start_from(supernet)
     profile = nominal_profile(setup.architecture)
-    ends = phase_ends(steps_of(setup.recipe, len(setup.data.train)), stands=setup.recipe.stands)
+    ends = phase_ends(steps_of(setup.recipe, len(setup.data.train)), setup.shares)
 
     def choosing(learning: bool) -> Sampler:
         if "ladder" in without:
@@ -233,6 +253,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
             classes,
             closeness,
             learning=learning and "learning" not in without,
+            exploration=(0.0, 0.0) if "noise" in without else NOISE,
             general_share=1.0 if "tasks" in without else GENERAL_SHARE,
         )
 
@@ -365,7 +386,7 @@ def _phase(
     """Train one phase to its end, saving and logging on the way; also saves when it is closed."""
     total = steps_of(run.recipe, len(setup.data.train))
     saved, losses = time.monotonic(), []
-    ends = phase_ends(total, stands=setup.recipe.stands)
+    ends = phase_ends(total, setup.shares)
     leg = None
     if run.teacher is not None:
         leg = (0, ends["full"]) if phase == "full" else (ends["full"], total)

@@ -1,13 +1,20 @@
-"""What each piece of serving is worth: models generated with it left out, at the same limits. Prints JSON.
+"""What each piece of the method is worth: models generated with it left out, at the same limits.
 
-Pieces of training are left out by ``nnfactory train --without``; such a checkpoint is measured by ``--folder``:
-``python -m benchmarks.ablation --data fashion_mnist.npz [--supernet fashion] [--folder runs/without-tasks]``.
+Pieces of serving are left out of a finished supernet. Pieces of training want one supernet each: with ``--train`` so
+many epochs are made without each of them, in ``runs/ablation``, and with all of them; what is there is not trained
+again. Writes ``<out>/ablation-<supernet>.json`` and a table beside it:
+``python -m benchmarks.ablation --data cifar10 --supernet cifar10 [--train 8]``.
 """
 
 import argparse
 import json
+import shlex
 import statistics
+import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,65 +22,150 @@ import torch
 
 from assembler.device import Profile
 from assembler.measure import ensure_profile
-from assembler.pieces import Pieces
+from assembler.pieces import PUBLISHED, STANDING, TRAINING, Pieces
 from assembler.propose import Estimator
 from benchmarks.machine import describe_machine
-from benchmarks.quality import Bench
+from benchmarks.quality import RESULTS, SEED, Bench, tell
 from benchmarks.rivals import Rivals
 from benchmarks.shapes import asking, dense_ms
 from benchmarks.tasks import class_sets
 from service.zoo import shipped_zoo
+from supernet.card import CARD_FILE, load_card
 from supernet.checkpoint import load_checkpoint
 from supernet.data import load_data
+from supernet.named import NAMED_FILE
 
 BUDGETS = (0.1, 0.2, 0.4)
-VARIANTS = {
-    "whole": Pieces(),
-    "without class term": Pieces(weights=(0.0,)),
-    "without portfolio, full class term": Pieces(weights=(1.0,)),
-    "without head refit": Pieces(refit=False),
-    "without smaller sides": Pieces(sides=False),
-}
+COUNTS = (3, 5)
+WORK = Path("runs") / "ablation"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A way to generate models: with which pieces of serving, verified or not, out of which checkpoint."""
+
+    name: str
+    folder: Path
+    pieces: Pieces = field(default_factory=Pieces)
+    verify: bool = True
 
 
 def main() -> None:
-    """Print the report."""
+    """Write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--supernet", default="fashion")
-    parser.add_argument("--folder", type=Path, help="a checkpoint elsewhere")
     parser.add_argument("--sets", type=int, default=10, help="class sets of 3 and of 5 each")
+    parser.add_argument("--train", type=float, metavar="EPOCHS", help="leave out pieces of training as well")
+    parser.add_argument("--processes", type=int, default=2, help="that train")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    folder = options.folder or shipped_zoo() / options.supernet
-    checkpoint, data = load_checkpoint(folder, datasets=options.data.parent), load_data(options.data)
-    with tempfile.TemporaryDirectory() as kept:
-        *_, profile = ensure_profile(checkpoint.card, Path(kept))
-    assert isinstance(profile, Profile)
-    found: dict[str, Any] = {}
-    for name, pieces in VARIANTS.items():
-        estimator = Estimator(folder, checkpoint.card, pieces)
+    shipped = shipped_zoo() / options.supernet
+    variants = list(of_serving(shipped))
+    if options.train:
+        if load_card(shipped).training.backbone:
+            parser.error("--train is for supernets that start from nothing")
+        variants += of_training(shipped, options.data, options.train, options.processes)
+    found = {
+        "machine": describe_machine(),
+        "supernet": options.supernet,
+        "checkpoint": load_card(shipped).digest,
+        "seed": SEED,
+        "epochs_without_pieces": options.train,
+        "rows": measured(variants, options.data, options.sets),
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"ablation-{options.supernet}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (options.out / f"ablation-{options.supernet}.md").write_text(table(found))
+    print(table(found))
+
+
+def of_serving(folder: Path) -> Iterator[Variant]:
+    """Yield the ways to generate models out of a finished checkpoint, the whole one first."""
+    yield Variant("whole", folder)
+    yield Variant("without class term", folder, Pieces(weights=(0.0,)))
+    yield Variant("without portfolio, full class term", folder, Pieces(weights=(1.0,)))
+    yield Variant("without head refit", folder, Pieces(refit=False))
+    yield Variant("without smaller sides", folder, Pieces(sides=False))
+    yield Variant("unverified", folder, verify=False)
+    yield Variant("unverified, without predictor", folder, Pieces(predictor=False), verify=False)
+
+
+def of_training(shipped: Path, data: Path, epochs: float, processes: int) -> Iterator[Variant]:
+    """Train as a shipped checkpoint was, but for so many epochs, with and without each piece; yield what came out.
+
+    Raises:
+        subprocess.CalledProcessError: a training run failed.
+    """
+    card = load_card(shipped)
+    augmentation, sides = card.training.augmentation or {}, card.architecture.sides
+    for piece in ("", *(name for name in TRAINING if name not in PUBLISHED | STANDING)):
+        out = WORK / f"{card.name}-{piece or 'whole'}"
+        if not (out / CARD_FILE).exists():
+            asked = ["train", "--data", data, "--out", out, "--work", out.with_suffix(".run")]
+            asked += ["--epochs", epochs, "--processes", processes, "--shift-px", augmentation["shift_px"]]
+            asked += ["--flip"] * augmentation["flip"] + [
+                text for side in sides for text in ("--sides", side)
+            ]
+            asked += ["--without", piece] * bool(piece) + ["--no-store-images"] * (NAMED_FILE in card.files)
+            command = [sys.executable, "-m", "service.cli", *(str(part) for part in asked)]
+            tell(shlex.join(command))
+            subprocess.run(command, check=True, stdout=sys.stderr)
+        yield Variant(f"{epochs:g} epochs, {f'without {piece}' if piece else 'whole'}", out)
+
+
+def measured(
+    variants: list[Variant], data_path: Path, sets: int, budgets: tuple[float, ...] = BUDGETS
+) -> list[dict[str, Any]]:
+    """Return the mean accuracy of the models that every variant generates, by share of the dense net's latency.
+
+    The class sets and the limits are those of the first variant.
+    """
+    data, rows, chosen, limits = load_data(data_path), list[dict[str, Any]](), list[tuple[int, ...]](), {}
+    for variant in variants:
+        checkpoint = load_checkpoint(variant.folder, datasets=data_path.parent)
+        estimator = Estimator(variant.folder, checkpoint.card, variant.pieces)
+        with tempfile.TemporaryDirectory() as kept:
+            *_, profile = ensure_profile(checkpoint.card, Path(kept))
+        assert isinstance(profile, Profile)
         bench = Bench(Rivals(checkpoint, estimator, profile, data), [])
-        found[name] = {}
-        for budget in BUDGETS:
-            limit = budget * dense_ms(estimator, profile)
+        if not chosen:
+            chosen = [classes for count in COUNTS for classes in class_sets(bench.closeness, count, sets)]
+            limits = {budget: budget * dense_ms(estimator, profile) for budget in budgets}
+        row: dict[str, Any] = {"variant": variant.name}
+        for budget, limit in limits.items():
             accuracies = []
-            for classes in (c for count in (3, 5) for c in class_sets(bench.closeness, count, options.sets)):
-                assembly, _ = bench.generated(asking([data.classes[c] for c in classes], limit))
+            for classes in chosen:
+                asked = asking([data.classes[c] for c in classes], limit, verify=variant.verify)
+                assembly, _ = bench.generated(asked)
                 if assembly is not None:
                     accuracies.append(bench.tested(assembly.content, classes))
-            if accuracies:
-                found[name][f"{budget:.0%}"] = {
-                    "models": len(accuracies),
-                    "accuracy": round(statistics.mean(accuracies), 4),
-                }
-    report = {
-        "machine": describe_machine(),
-        "checkpoint": checkpoint.card.digest,
-        "name": folder.name,
-        "found": found,
-    }
-    print(json.dumps(report, indent=1))
+            mean = round(statistics.mean(accuracies), 4) if accuracies else None
+            row[f"{budget:.0%}"] = {"models": len(accuracies), "accuracy": mean}
+        rows.append(row)
+        tell(json.dumps(row))
+    return rows
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return the report as Markdown."""
+    shares = [f"{budget:.0%}" for budget in BUDGETS]
+    lines = [
+        f"# What pieces of the method are worth on `{found['supernet']}`",
+        "",
+        f"Measured by `python -m benchmarks.ablation --supernet {found['supernet']}` on {found['machine']['cpu']}. "
+        "Mean accuracy on test images, %, of the same class sets of 3 and 5 at shares of the dense net's latency; "
+        "models in brackets.",
+        "",
+        f"| | {' | '.join(shares)} |",
+        f"|---|{'---|' * len(shares)}",
+    ]
+    for row in found["rows"]:
+        cells = [row[share] for share in shares]
+        told = ["-" if c["accuracy"] is None else f"{100 * c['accuracy']:.1f} ({c['models']})" for c in cells]
+        lines.append(f"| {row['variant']} | {' | '.join(told)} |")
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Compare models that are generated with models that are trained, and with other ways to cut them out.
 
-Class sets of 2, 3, 5, 8 and all classes, half of them clusters of similar ones, none seen in training; limits at
-shares of the dense net's latency. Where a network from scratch is planned for a class set and a budget
-(``scratch.py``), the limit is the measured latency of its shape and the reserve that models are cut with, so that a
-model of just that latency keeps to it; networks whose budget is a name are compared beside the shares, at their
-shape's latency or at ``limit_ms``. Prints JSON and writes it to ``<out>/quality-<supernet>.json``;
+Class sets of 2, 3, 5, 8 and all classes, half of them clusters of similar ones, those of up to 5 never seen in
+training; limits at shares of the dense net's latency. Where a network from scratch is planned for a class set and a
+budget (``scratch.py``), the limit is the measured latency of its shape and the reserve that models are cut with, so
+that a model of just that latency keeps to it; networks whose budget is a name are compared beside the shares, on class
+sets that training may have seen. Prints JSON and writes it to ``<out>/quality-<supernet>.json``;
 ``report.py`` makes tables and pictures of it:
 ``python -m benchmarks.quality --data cifar10 --supernet cifar10 [--out benchmarks/results]``.
 """
@@ -112,6 +112,7 @@ class Bench:
         self.data, self.estimator, self.profile = rivals.data, rivals.estimator, rivals.profile
         self.checkpoint = rivals.checkpoint
         self.networks = networks
+        self.everything = tuple(range(len(self.data.classes)))
         calibration = self.checkpoint.calibration.balanced(NEIGHBOUR_IMAGES, SEED)
         self.closeness = neighbours(
             self.checkpoint.supernet, self.data.groups, calibration, self.checkpoint.validation
@@ -198,6 +199,8 @@ class Bench:
             "generated": round(self.tested(assembly.content, classes), 4),
             "test_images": len(self.rivals.test_images(classes)),
             "gates": self.rivals.gates_for(classes, 1.0, gates).active,
+            "delivered": gates.active,
+            "by_classes": gates != self.rivals.gates_for(self.everything, 0.0, gates),
         }
         return row | self.rivals.at(classes, gates, wrong), assembly.content
 

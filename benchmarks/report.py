@@ -74,9 +74,9 @@ def table(found: dict[str, Any]) -> str:
         "## Generated, trained from scratch, cut out without a task",
         "",
         "| classes | limit, share of dense | sets | ms | scratch, ms | generated | dense | scratch "
-        "| generated - scratch | agnostic | generated - agnostic | agnostic, head refitted | pruned "
-        "| uniform, head refitted |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| generated - scratch | agnostic | generated - agnostic | agnostic, head refitted "
+        "| generated - agnostic, head refitted | pruned | uniform, head refitted |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     dense = {tuple(row["classes"]): row["dense_refit"] for row in found["dense"]}
     for (count, budget), mine in cells(rows).items():
@@ -96,22 +96,45 @@ def table(found: dict[str, Any]) -> str:
             percent(mean(mine, "agnostic")),
             points(difference(mine, "generated", "agnostic")),
             percent(mean(mine, "agnostic_refit")),
+            points(difference(mine, "generated", "agnostic_refit")),
             percent(mean(mine, "pruned")),
             percent(mean(mine, "uniform_refit")),
         ]
         lines.append(f"| {' | '.join(parts)} |")
-    refused = sum(not row["made"] for row in rows)
-    lines += ["", f"{refused} of {len(rows)} limits were refused as out of reach.", ""]
+    lines += ["", refusals(rows), "", chosen_by_classes(rows), ""]
     lines += ["## Gates of the right and of another task", "", *gates_table(rows), ""]
     lines += ["## Limits, foretelling, time", "", *other_figures(found), ""]
     return "\n".join(lines)
 
 
+def refusals(rows: list[Row]) -> str:
+    """Tell how many limits were refused, by budget."""
+    budgets = sorted({row["budget"] for row in rows if not row["made"]}, key=str)
+    told = []
+    for budget in budgets:
+        mine = [row["made"] for row in rows if row["budget"] == budget]
+        name = budget if isinstance(budget, str) else f"{budget:.0%}"
+        told.append(f"{mine.count(False)} of {len(mine)} at {name}")
+    return f"Refused as out of reach: {', '.join(told) or 'none'}."
+
+
+def chosen_by_classes(rows: list[Row]) -> str:
+    """Tell how many models have other modules than those chosen without a task, and what these are worth."""
+    made = [row for row in rows if "by_classes" in row]
+    differing = [row["generated"] - row["agnostic_refit"] for row in made if row["by_classes"]]
+    better, worse = (sum(sign * gain > 0 for gain in differing) for sign in (1, -1))
+    return (
+        f"{len(differing)} of {len(made)} models have modules chosen by their classes: {better} of them are better "
+        f"and {worse} worse than modules chosen without a task, head refitted."
+    )
+
+
 def gates_table(rows: list[Row]) -> list[str]:
-    """Return how much a task's own gates are worth, by kind of class set and budget."""
+    """Return how much a task's own gates at full say of its classes are worth, by kind of class set and budget."""
     lines = [
-        "| class sets | limit | right gates | wrong gates | right - wrong | overlap of all pairs |",
-        "|---|---|---|---|---|---|",
+        "| class sets | limit | right gates | wrong gates | right - wrong | overlap of all pairs "
+        "| of pairs of one shape |",
+        "|---|---|---|---|---|---|---|",
     ]
     for cluster in (True, False):
         alike = [
@@ -128,16 +151,22 @@ def gates_table(rows: list[Row]) -> list[str]:
                 percent(mean(mine, "right_gates")),
                 percent(mean(mine, "wrong_gates")),
                 points(difference(mine, "right_gates", "wrong_gates")),
-                f"{mean_overlap(mine):.2f}" if len(mine) > 1 else "",
+                overlap(mine),
+                overlap(mine, alike=True),
             ]
             lines.append(f"| {' | '.join(parts)} |")
     return lines
 
 
-def mean_overlap(rows: list[Row]) -> float:
-    """Return the mean Jaccard index of the gates over all pairs of rows."""
-    gates = [Gates(tuple(tuple(block) for block in row["gates"])) for row in rows]
-    return statistics.mean(a.overlap(b) for a, b in combinations(gates, 2))
+def overlap(rows: list[Row], *, alike: bool = False) -> str:
+    """Return the mean Jaccard index of the gates over all pairs of rows, or over those that have one shape."""
+    gates = [Gates(tuple(tuple(block) for block in row["gates"]), row.get("side")) for row in rows]
+    pairs = [
+        a.overlap(b)
+        for a, b in combinations(gates, 2)
+        if not alike or (a.counts, a.side) == (b.counts, b.side)
+    ]
+    return f"{statistics.mean(pairs):.2f}" if pairs else ""
 
 
 def other_figures(found: dict[str, Any]) -> list[str]:
@@ -271,16 +300,16 @@ def draw_overlap(found: dict[str, Any], path: Path) -> None:
         (row for row in made if row["budget"] == budget), key=lambda row: (not row["cluster"], row["classes"])
     )
     gates = [Gates(tuple(tuple(block) for block in row["gates"])) for row in mine]
-    overlap = np.array([[a.overlap(b) for b in gates] for a in gates])
+    matrix = np.array([[a.overlap(b) for b in gates] for a in gates])
     clusters = sum(row["cluster"] for row in mine)
     figure, axis = pyplot.subplots(figsize=(5.2, 4.6))
-    shown = axis.imshow(overlap, vmin=0, vmax=1, cmap="viridis")
+    shown = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
     figure.colorbar(shown, label="Jaccard index of the gates")
     axis.axhline(clusters - 0.5, color="white", linewidth=0.8)
     axis.axvline(clusters - 0.5, color="white", linewidth=0.8)
     axis.set_title(
         f"{found['supernet']}: gates at {budget:.0%} of the dense latency, class sets of 2 to 5\n"
-        f"first {clusters} are clusters, mean over pairs {mean_overlap(mine):.2f}",
+        f"first {clusters} are clusters, mean over pairs {overlap(mine)}",
         fontsize=8,
     )
     axis.set_xlabel("class set", fontsize=8)

@@ -14,6 +14,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from service.zoo import shipped_zoo
 from supernet.augment import Augmentation, augment
 from supernet.card import Architecture, load_card
 from supernet.checkpoint import load_checkpoint
-from supernet.data import DataSet, load_data
+from supernet.data import DataSet, Split, load_data
 from supernet.evaluate import as_batch
 from supernet.gates import Gates, prefix_gates
 from supernet.model import Supernet, calibrate
@@ -141,35 +142,61 @@ def _train(
     torch.manual_seed(recipe["seed"])
     train = data.train.of_classes(classes)
     network = Supernet(architecture, len(classes)).to(memory_format=torch.channels_last)
+    total = max(recipe["epochs"] * max(1, len(train) // BATCH), LEAST_STEPS)
+    kind = Augmentation(recipe["shift_px"], recipe["flip"], recipe["erase"])
+    fit(network, gates, train, kind, lambda step: step / total, seed=recipe["seed"])
+    return tested(network, gates, train, data.test.of_classes(classes))
+
+
+def fit(
+    network: Supernet,
+    gates: Gates,
+    train: Split,
+    kind: Augmentation,
+    progress: Callable[[int], float],
+    *,
+    rate: float = LEARNING_RATE,
+    seed: int = 0,
+) -> int:
+    """Train a network and return how many steps were made.
+
+    Args:
+        network: all of it may be trained, its parts that are on are.
+        gates: which are on.
+        train: images and labels.
+        kind: of augmentation.
+        progress: how far training is when so many steps are made; it ends at 1.
+        rate: the highest learning rate.
+        seed: of the order of the images and their augmentation.
+    """
     groups = [
         {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
         {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    solver = torch.optim.SGD(groups, lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True)
+    solver = torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True)
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
-    draw = torch.Generator().manual_seed(recipe["seed"])
-    kind = Augmentation(recipe["shift_px"], recipe["flip"], recipe["erase"])
-    per_epoch = max(1, len(train) // BATCH)
-    total = max(recipe["epochs"] * per_epoch, LEAST_STEPS)
-    for step in range(total):
+    draw = torch.Generator().manual_seed(seed)
+    per_epoch, step = max(1, len(train) // BATCH), 0
+    while (done := progress(step)) < 1:
         if step % per_epoch == 0:
             order = torch.randperm(len(train), generator=draw)
         chosen = order[step % per_epoch * BATCH :][:BATCH]
         for group in solver.param_groups:
-            group["lr"] = LEARNING_RATE * learning_rate_factor(step / total, WARMUP)
+            group["lr"] = rate * learning_rate_factor(done, WARMUP)
         batch = augment(images[chosen], kind, draw).to(memory_format=torch.channels_last)
         solver.zero_grad(set_to_none=True)
         nn.functional.cross_entropy(network(batch, gates), labels[chosen]).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         solver.step()
-    return _test(network, gates, train.images[:CALIBRATION_IMAGES], data, classes)
+        step += 1
+    return step
 
 
 @torch.no_grad()
-def _test(network: Supernet, gates: Gates, calibration: Any, data: DataSet, classes: list[int]) -> float:
+def tested(network: Supernet, gates: Gates, train: Split, test: Split) -> float:
+    """Return the accuracy of a network that is normalised by some of its training images."""
     device = torch.device("cpu")
-    statistics = calibrate(network, gates, as_batch(calibration, device))
-    test = data.test.of_classes(classes)
+    statistics = calibrate(network, gates, as_batch(train.images[:CALIBRATION_IMAGES], device))
     logits = network(as_batch(test.images, device), gates, statistics).numpy()
     return float((np.argmax(logits, axis=1) == test.labels).mean())
 

@@ -1,4 +1,4 @@
-"""The class sets that models are compared on: of several sizes, half of them clusters, none seen in training.
+"""The class sets that models are compared on: of several sizes, half of them clusters; training left small ones out.
 
 Legend: K classes of the supernet.
 """

@@ -189,7 +189,7 @@ def train(
     publication = Publication(
         name=out.name,
         source=DataSource(name=setup.data.name, licence=licence, credit=credit),
-        command=shlex.join(["nnfactory", *sys.argv[1:]]),
+        command=_command(),
         named_in=None if store_images else data,
     )
     card = publish(setup, trained, publication, out)
@@ -219,7 +219,7 @@ def foretell(
     images = load_data(data, side_px=image.height, channels=image.channels, datasets=datasets)
 
     def steps() -> "Generator[Progress | Card, None, None]":
-        yield (yield from watched("predictor", renew(checkpoint, images, pairs, datasets)))
+        yield (yield from watched("predictor", renew(checkpoint, images, pairs, _command(), datasets)))
 
     renewed = _with_progress(steps())
     if renewed is None:
@@ -230,6 +230,11 @@ def foretell(
         f"on {renewed.figures.predictor_pairs} unseen class sets, was {before:.2%}"
     )
     return 0
+
+
+def _command() -> str:
+    """Return what was typed, as far as the shell shows it."""
+    return shlex.join(["nnfactory", *sys.argv[1:]])
 
 
 def _with_progress(steps: "Generator[Progress | T, None, None]") -> "T | None":

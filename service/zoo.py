@@ -91,14 +91,13 @@ def _lacks(folder: Path, card: Card, datasets: Path | None, shipped: Path) -> st
     if NAMED_FILE not in card.files:
         return ""
     try:
-        data_at_hand(folder, load_named(folder), datasets)
+        data_at_hand(folder, load_named(folder), datasets, card.data.told)
     except DataMissing as missing:
         if shipped not in folder.parents:
             raise
         # Who names no data sets does not miss one.
         log.log(logging.INFO if datasets is None else logging.WARNING, "left out: %s", missing)
-        files = ", ".join(missing.files)
-        return f"supernet {card.name} takes its images from {files}: they belong in the folder that NNF_DATASETS names"
+        return f"{missing.lacks}: they belong in the folder that NNF_DATASETS names"
     return ""
 
 

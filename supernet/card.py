@@ -185,6 +185,18 @@ class DataSource(Frozen):
     licence: str
     credit: str
 
+    @property
+    def told(self) -> str:
+        """Name and credit in a line."""
+        return f"data set {self.name}: {self.credit}" if self.credit else f"data set {self.name}"
+
+
+class Renewal(Frozen):
+    """How the accuracy predictor of a finished checkpoint was fitted anew."""
+
+    command: str
+    versions: dict[str, str]
+
 
 class Training(Frozen):
     """How the checkpoint was made."""
@@ -202,6 +214,9 @@ class Training(Frozen):
     )
     machine: str
     versions: dict[str, str]
+    renewal: Renewal | None = Field(
+        default=None, description="how the accuracy predictor was fitted anew since; None where it was not"
+    )
 
 
 class Figures(Frozen):

@@ -166,7 +166,7 @@ def load_checkpoint(folder: Path, device: str = "cpu", datasets: Path | None = N
 
 def _images(folder: Path, card: Card, datasets: Path | None) -> tuple[Split, Split]:
     own = IMAGES_FILE in card.files or NAMED_FILE not in card.files
-    found = _stored_images(folder) if own else _named_images(folder, datasets)
+    found = _stored_images(folder) if own else _named_images(folder, card, datasets)
     image, file = card.architecture.input, IMAGES_FILE if own else NAMED_FILE
     shape = (image.channels, image.height, image.width)
     for split in found:
@@ -189,9 +189,9 @@ def _stored_images(folder: Path) -> tuple[Split, Split]:
         raise CheckpointDamaged(folder, f"{IMAGES_FILE} cannot be read ({error})") from error
 
 
-def _named_images(folder: Path, datasets: Path | None) -> tuple[Split, Split]:
+def _named_images(folder: Path, card: Card, datasets: Path | None) -> tuple[Split, Split]:
     named = load_named(folder)
-    path = data_at_hand(folder, named, datasets)
+    path = data_at_hand(folder, named, datasets, card.data.told)
     check_files(folder, named, path.parent)
     data = load_data(path)
     found = []

@@ -39,15 +39,24 @@ class PictureUnusable(SupernetError):
 class DataMissing(SupernetError):
     """A checkpoint keeps no images of its own, and the data set that it takes them from is not at hand."""
 
-    def __init__(self, checkpoint: Path, files: tuple[str, ...], folder: Path | None) -> None:
+    def __init__(
+        self, checkpoint: Path, files: tuple[str, ...], folder: Path | None, source: str = ""
+    ) -> None:
         self.checkpoint = checkpoint
         self.files = files
         self.folder = folder
+        self.source = source
         where = "NNF_DATASETS is not set" if folder is None else f"NNF_DATASETS is {folder}"
         super().__init__(
-            f"supernet {checkpoint.name} takes its images from {', '.join(files)}: put these files into one folder "
-            f"and set NNF_DATASETS to it ({where})"
+            f"{self.lacks}: put these files, whose sha256 its images.json has, into one folder and set NNF_DATASETS "
+            f"to it ({where})"
         )
+
+    @property
+    def lacks(self) -> str:
+        """What it lacks, without what to do."""
+        told = f" ({self.source})" if self.source else ""
+        return f"supernet {self.checkpoint.name} takes its images from {', '.join(self.files)}{told}"
 
 
 class RunUnusable(SupernetError):

@@ -40,19 +40,20 @@ def load_named(checkpoint: Path) -> NamedImages:
         raise CheckpointDamaged(checkpoint, f"{NAMED_FILE} does not name images") from error
 
 
-def data_at_hand(checkpoint: Path, named: NamedImages, datasets: Path | None) -> Path:
+def data_at_hand(checkpoint: Path, named: NamedImages, datasets: Path | None, source: str = "") -> Path:
     """Return the path of the data set that a checkpoint names; all its files are there.
 
     Args:
         checkpoint: its folder.
         named: what it names.
         datasets: folder of the data sets at hand, None where there is none.
+        source: what the data set is and whose, for people.
 
     Raises:
-        DataMissing: a file is not there; it says which and where it belongs.
+        DataMissing: a file is not there; it says which, of what, and where it belongs.
     """
     if datasets is None or not all((datasets / name).is_file() for name in named.files):
-        raise DataMissing(checkpoint, tuple(named.files), datasets)
+        raise DataMissing(checkpoint, tuple(named.files), datasets, source)
     return datasets / named.data
 
 

@@ -7,7 +7,7 @@ from assembler.look.drawing import LEVELS, percent
 from assembler.look.facts import Look
 from assembler.look.markup import Markup, section, tag
 from assembler.look.sections import confusion_section, curve_section, worst_section
-from supernet.card import Card
+from supernet.card import Card, Renewal
 
 COLORS = {"rgb": "RGB"}
 # Nothing may be loaded, whatever a name may have smuggled in.
@@ -77,6 +77,12 @@ def _facts(card: Card) -> Markup:
     return tag("table", tag("tbody", *rows), class_="lines")
 
 
+def _renewed(renewal: Renewal | None) -> str:
+    if renewal is None:
+        return "of the same run"
+    return f"fitted anew since: {renewal.command}, {_listed(renewal.versions)}"
+
+
 def _said(card: Card) -> dict[str, str]:
     image, training, figures = card.architecture.input, card.training, card.figures
     sides = "".join(f", or shrunk to {side} px" for side in card.architecture.sides)
@@ -97,6 +103,7 @@ def _said(card: Card) -> dict[str, str]:
         "Augmentation": _listed(training.augmentation) or "not known",
         "Machine": training.machine or "-",
         "Versions": _listed(training.versions) or "-",
+        "Predictor": _renewed(training.renewal),
         "Digest": card.digest,
     }
 

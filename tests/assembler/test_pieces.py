@@ -1,7 +1,10 @@
 """Every piece of the method can be left out, and what it does is then not done."""
 
 import json
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,14 +12,17 @@ import torch
 
 from assembler.candidate import cut, finish
 from assembler.nominal import nominal_profile
-from assembler.pieces import TRAINING, Pieces
+from assembler.pieces import PUBLISHED, STANDING, TRAINING, Pieces
 from assembler.propose import Estimator, least_cost, propose
 from assembler.scenario import Scenario, parse_scenario
-from assembler.train import Trained, train
+from assembler.train import STATE_FILE, Progress, Setup, Trained, phase_ends, train
+from supernet.backbones import LITE0, grow
+from supernet.data import DataSet, Split
 from supernet.gates import full_gates
+from supernet.model import Supernet
 from tests.assembler.runs import short_setup, small_setup
 from tests.shapes import SMALL
-from tests.small import small_checkpoint, small_images, small_supernet, sorted_images
+from tests.small import CLASSES, small_checkpoint, small_images, small_supernet, sorted_images
 
 PROFILE = nominal_profile(SMALL)
 
@@ -33,25 +39,74 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return trained
 
 
-@pytest.mark.parametrize("piece", TRAINING)
+PHASES = ("full", "elastic", "settle")
+ALWAYS = sorted(TRAINING.keys() - PUBLISHED - STANDING)
+
+
+@pytest.mark.parametrize("piece", ALWAYS)
 def test_every_piece_of_training_can_be_left_out(tmp_path: Path, short: Trained, piece: str) -> None:
     setup = short_setup(tmp_path, without=frozenset({piece}))
     assert setup.fingerprint != short_setup(tmp_path).fingerprint
-    trained = list(train(setup))[-1]
+    *steps, trained = train(setup)
     assert isinstance(trained, Trained)
+    phases = {step.phase for step in steps if isinstance(step, Progress)}
+    assert phases & set(PHASES) == set(PHASES) - {piece}
     mine, theirs = trained.assembler.state_dict(), short.assembler.state_dict()
     if piece == "saliency":
         assert float(mine["saliency"].abs().max()) == 0.0 < float(theirs["saliency"].abs().max())
     if piece in ("learning", "ladder"):
         assert float(mine["shift"].abs().max()) == 0.0 < float(theirs["shift"].abs().max())
-    # Without published weights there is nothing to settle, to probe or to go back to.
-    if piece not in ("learning", "probe", "settling", "way-back"):
+    if piece == "middle":
+        assert float(mine["mask"].min()) == 1.0 > float(theirs["mask"].min())
+    if piece != "learning":
         assert not torch.equal(trained.supernet.head.weight, short.supernet.head.weight)
 
 
 def test_a_piece_that_does_not_exist_cannot_be_left_out(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="batchnorm is no piece of training; these are: average"):
+    with pytest.raises(ValueError, match="batchnorm is no piece of training; these are: full"):
         small_setup(tmp_path, without=frozenset({"batchnorm"}))
+
+
+@pytest.mark.parametrize("piece", sorted(PUBLISHED | STANDING))
+def test_a_piece_that_a_run_does_not_have_cannot_be_left_out(tmp_path: Path, piece: str) -> None:
+    with pytest.raises(ValueError, match=f"{piece} is a piece of training from published weights alone"):
+        small_setup(tmp_path, without=frozenset({piece}))
+
+
+def stopped_at(setup: Setup, step: int) -> dict[str, Any]:
+    """Return the state of a run that was stopped after a step."""
+    with closing(train(setup)) as steps:
+        next(each for each in steps if isinstance(each, Progress) and each.step == step)
+    found: dict[str, Any] = torch.load(setup.work / STATE_FILE, weights_only=True)
+    return found
+
+
+def test_published_weights_can_be_taken_as_they_are(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    split = Split(draw.integers(0, 256, (24, 3, 32, 32), np.uint8), np.arange(24) % 6)
+    plain = small_setup(tmp_path / "plain", data=DataSet("noise", CLASSES, split, split, split))
+    plain = replace(plain, backbone=LITE0.name, architecture=LITE0.design(side_px=32))
+    plain = replace(plain, recipe=replace(plain.recipe, epochs=10, learning_rate=1e-6))
+    unfitted = replace(plain, work=tmp_path / "unfitted", without=frozenset({"settling", "probe"}))
+    fitted, found = (stopped_at(setup, 1)["supernet"] for setup in (plain, unfitted))
+    published = Supernet(plain.architecture, len(CLASSES))
+    grow(published, LITE0)
+    for name, value in published.state_dict().items():
+        if not name.startswith("head."):
+            assert torch.allclose(found[name], value, atol=1e-4), name
+    assert not torch.allclose(fitted["stem.scale"], found["stem.scale"], rtol=1e-2)
+    assert not torch.allclose(fitted["head.weight"], found["head.weight"], atol=1e-2)
+
+
+def test_a_full_net_can_go_no_way_back(tmp_path: Path) -> None:
+    setup = short_setup(tmp_path)
+    setup = replace(
+        setup, recipe=replace(setup.recipe, epochs=4, stands=True), without=frozenset({"way-back"})
+    )
+    alone = phase_ends(20, setup.shares)["full"]
+    before = stopped_at(setup, alone)["average"]
+    teacher = stopped_at(setup, alone + 1)["companions"]["teacher"]
+    assert all(torch.equal(teacher[name], value) for name, value in before.items())
 
 
 def test_pieces_of_serving_can_be_left_out(tmp_path: Path) -> None:
@@ -62,10 +117,14 @@ def test_pieces_of_serving_can_be_left_out(tmp_path: Path) -> None:
     whole = propose(asked, Estimator(folder, card), PROFILE)
     general = propose(asked, Estimator(folder, card, Pieces(weights=(0.0,))), PROFILE)
     unshrunk = propose(asked, Estimator(folder, card, Pieces(sides=False)), PROFILE)
+    unforetold = propose(asked, Estimator(folder, card, Pieces(predictor=False)), PROFILE)
     sides = [proposal.gates.side for proposal in whole]
     assert len(set(sides)) == len(general) <= len(whole)
     assert len(Estimator(folder, card, Pieces(weights=(0.0,))).utilities((0,), 0.5)) == 1
     assert {proposal.gates.side for proposal in unshrunk} == {None} < set(sides)
+    assert [p.gates.side for p in unforetold][: len(set(sides))] == [
+        s for s in SMALL.every_side if s in sides
+    ]
 
 
 def test_a_head_that_is_not_fitted_is_the_supernets(tmp_path: Path) -> None:

@@ -11,7 +11,17 @@ import torch
 from assembler.probe import start_head
 from assembler.propose import Estimator
 from assembler.publish import Publication, publish
-from assembler.train import SHARES, STANDING_SHARES, STATE_FILE, Progress, Setup, Trained, phase_ends, train
+from assembler.train import (
+    SHARES,
+    STANDING_SHARES,
+    STATE_FILE,
+    Progress,
+    Setup,
+    Trained,
+    phase_ends,
+    phase_shares,
+    train,
+)
 from supernet.backbones import LITE0, grow, settle
 from supernet.card import DataSource, load_card
 from supernet.checkpoint import load_checkpoint
@@ -26,13 +36,15 @@ WORK = ["full", "elastic", "ladder", "saliency", "joint", "settle", "predictor"]
 
 
 def test_phases_follow_each_other_to_the_last_step() -> None:
-    ends = phase_ends(1000)
+    ends = phase_ends(1000, phase_shares())
     assert list(ends) == ["full", "elastic", "joint", "settle"]
     assert sorted(ends.values()) == list(ends.values())
     assert ends["settle"] == 1000
     assert sum(SHARES.values()) == pytest.approx(1.0)
     assert sum(STANDING_SHARES.values()) == pytest.approx(1.0)
-    assert phase_ends(1000, stands=True)["full"] > ends["full"]
+    assert phase_ends(1000, phase_shares(stands=True))["full"] > ends["full"]
+    without = phase_ends(1000, phase_shares(without=frozenset({"elastic"})))
+    assert ends["full"] < without["full"] == without["elastic"] < without["settle"] == 1000
 
 
 def test_a_run_ends_in_a_checkpoint_that_can_be_asked(tmp_path: Path) -> None:
@@ -122,7 +134,7 @@ def test_a_run_whose_full_net_stands_goes_on_with_it_when_it_was_stopped(tmp_pat
         return replace(short, recipe=replace(short.recipe, epochs=4, stands=True))
 
     steps = train(setup(tmp_path / "stopped"))
-    ends = phase_ends(20, stands=True)
+    ends = phase_ends(20, phase_shares(stands=True))
     for step in steps:
         if isinstance(step, Progress) and step.step == ends["full"] + 2:
             break

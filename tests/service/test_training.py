@@ -18,9 +18,12 @@ from tests.commands import COMMAND, LONG_S, known, nnfactory, train_stripes, wri
 from tests.photos import classes_in, zip_of
 from tests.published import idx, idx_files, put_idx
 
+# For runs of which it does not matter how good they are.
+BRIEFLY = ("--epochs", "2", "--without", "saliency")
+
 
 def test_a_run_that_the_disk_has_no_room_for_says_so_and_goes_on_when_it_has(tmp_path: Path) -> None:
-    train = ["train", "--data", "stripes.npz", "--out", "zoo/stripes", "--epochs", "2", "--batch", "24"]
+    train = ["train", "--data", "stripes.npz", "--out", "zoo/stripes", "--batch", "24", *BRIEFLY]
     write_stripes(tmp_path)
     limited = shlex.join([*COMMAND, *train, "--pairs", "20", "--processes", "1"])
     done = subprocess.run(
@@ -38,7 +41,7 @@ def test_a_run_that_the_disk_has_no_room_for_says_so_and_goes_on_when_it_has(tmp
     )
     assert not (tmp_path / "zoo").exists()
     assert not list(tmp_path.rglob("*.partial"))
-    train_stripes(tmp_path)
+    train_stripes(tmp_path, *BRIEFLY)
 
 
 def test_a_zip_of_photographs_is_reported_on_and_trained_on(tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_what_is_no_checkpoint_is_not_trained_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("more", [(), ("--no-store-images",)])
 def test_the_accuracy_predictor_alone_is_fitted_anew(tmp_path: Path, more: tuple[str, ...]) -> None:
-    train_stripes(tmp_path, *more)
+    train_stripes(tmp_path, *BRIEFLY, *more)
     folder = tmp_path / "zoo" / "stripes"
     before = load_card(folder)
 
@@ -173,6 +176,13 @@ def test_the_accuracy_predictor_alone_is_fitted_anew(tmp_path: Path, more: tuple
     changed = {name for name, digest in after.files.items() if digest != before.files[name]}
     assert changed == {"predictor.onnx"}
     assert after.figures.predictor_pairs == 8
-    assert after.model_copy(update={"figures": before.figures, "files": before.files}) == before
+    assert before.training.renewal is None
+    assert after.training.renewal is not None
+    assert after.training.renewal.command == "nnfactory foretell zoo/stripes --pairs 40 --data stripes.npz"
+    assert "nn-factory" in after.training.renewal.versions
+    assert "foretell zoo/stripes" in (folder / "look.html").read_text()
+    same = {"figures": before.figures, "files": before.files, "training": before.training}
+    assert after.model_copy(update=same) == before
+    assert after.training.model_copy(update={"renewal": None}) == before.training
     assert load_checkpoint(folder, datasets=tmp_path).card == after
     assert (folder / "look.html").is_file()

@@ -86,7 +86,7 @@ def test_a_shipped_checkpoint_whose_images_are_not_at_hand_is_left_out(
     shipped = tmp_path / "zoo"
     found = find_members([shipped], shipped=shipped)
     assert [member.card.name for member in usable(found)] == ["shoes"]
-    assert "cifar10_train.npz" in found[0].lacks
+    assert "cifar10_train.npz (data set" in found[0].lacks
     assert caplog.text == ""
     assert len(usable(find_members([shipped], tmp_path, shipped))) == 1
     assert "cifar10_train.npz" in caplog.text

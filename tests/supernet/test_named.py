@@ -59,6 +59,19 @@ def test_a_data_set_of_which_a_file_is_lost_is_missing(datasets: Path, lost: str
     assert (caught.value.files, caught.value.folder) == (tuple(NAMED.files), datasets)
 
 
+def test_what_is_missing_is_told_with_its_source_and_where_it_belongs(tmp_path: Path) -> None:
+    with pytest.raises(DataMissing) as caught:
+        data_at_hand(Path("zoo/pets"), NAMED, tmp_path, "data set pets: Someone, Pictures of pets, 2009")
+    told = str(caught.value)
+    for part in (
+        *NAMED.files,
+        "(data set pets: Someone, Pictures of pets, 2009)",
+        "sha256",
+        f"NNF_DATASETS is {tmp_path}",
+    ):
+        assert part in told
+
+
 def test_without_a_folder_of_data_sets_every_one_is_missing() -> None:
     with pytest.raises(DataMissing, match="NNF_DATASETS is not set"):
         data_at_hand(Path("zoo/pets"), NAMED, None)

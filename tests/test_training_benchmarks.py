@@ -1,0 +1,141 @@
+"""Benchmarks that train: networks from scratch, pruned ones that are fine-tuned, methods with a piece left out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from assembler.pieces import Pieces
+from benchmarks import scratch
+from benchmarks.ablation import BUDGETS, Variant, measured, of_serving
+from benchmarks.ablation import table as ablation_table
+from benchmarks.report import chosen_by_classes, overlap, refusals
+from benchmarks.scratch import fit, write
+from benchmarks.tuned import SECONDS, compared
+from benchmarks.tuned import table as tuned_table
+from supernet.augment import Augmentation
+from supernet.gates import full_gates, prefix_gates
+from supernet.model import Supernet
+from tests.shapes import SMALL
+from tests.small import CLASSES, small_checkpoint, small_images, small_supernet
+
+PLAIN = Augmentation(shift_px=1, flip=False, erase=0.0)
+
+
+@pytest.fixture(scope="module")
+def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an archive of stripes."""
+    path: Path = tmp_path_factory.mktemp("data") / "stripes.npz"
+    arrays = {}
+    for name, images in (
+        ("train", small_images(60, 1)),
+        ("val", small_images(20, 2)),
+        ("test", small_images(20, 3)),
+    ):
+        arrays |= {f"x_{name}": images.images[:, 0], f"y_{name}": images.labels}
+    np.savez(path, classes=np.array(CLASSES), **arrays)
+    return path
+
+
+def test_a_network_from_scratch_learns_its_classes_alone() -> None:
+    train, test = (small_images(60, seed).of_classes([0, 1, 4]) for seed in (1, 3))
+    network, shape = Supernet(SMALL, 3), prefix_gates((2, 2, 2))
+    before = scratch.tested(network, shape, train, test)
+    off = network.modular_blocks[0].project.detach().clone()
+    assert fit(network, shape, train, PLAIN, lambda step: step / 80) == 80
+    assert scratch.tested(network, shape, train, test) > max(before, 0.8)
+    changed = (network.modular_blocks[0].project.detach() != off).reshape(off.shape[0], -1)
+    assert changed.any()
+
+
+def test_training_ends_when_it_is_told_to() -> None:
+    network, train = Supernet(SMALL, 6), small_images(10, 1)
+    assert fit(network, full_gates(SMALL), train, PLAIN, lambda step: 1.0) == 0
+
+
+def test_a_plan_is_written_a_network_a_line(tmp_path: Path) -> None:
+    plan = {"recipe": {"epochs": 2}, "networks": [{"classes": [0, 1], "accuracy": None}] * 3}
+    write(tmp_path / "plan.json", plan)
+    text = (tmp_path / "plan.json").read_text()
+    assert json.loads(text) == plan
+    assert sum("classes" in line for line in text.splitlines()) == 3
+
+
+def test_a_pruned_network_starts_with_the_supernets_weights_and_one_from_scratch_sees_as_many_images(
+    stripes: Path, tmp_path: Path
+) -> None:
+    small_checkpoint(tmp_path / "small", small_supernet())
+    shape = prefix_gates((2, 2, 2))
+    found = compared(stripes, tmp_path / "small", [0, 3, 5], shape, shape, 2.0)
+    assert set(found) == {"tuned_2_s", "scratch_2_s", "steps_2_s"}
+    assert found["steps_2_s"] >= 3
+    assert found["tuned_2_s"] > 0.5
+
+
+def test_the_table_of_brief_training_has_means_and_differences() -> None:
+    row: dict[str, Any] = {"took_s": 0.5, "generated": 0.9}
+    for seconds in SECONDS:
+        row |= {
+            f"tuned_{seconds:g}_s": 0.85,
+            f"scratch_{seconds:g}_s": 0.6,
+            f"steps_{seconds:g}_s": 40 * seconds,
+        }
+    found = {"supernet": "toys", "machine": {"cpu": "a cpu"}, "budget": 0.2}
+    told = tuned_table({**found, "rows": [row, {**row, "generated": 0.8, "took_s": 0.7}]})
+    assert "have 85.0 % of the test images right, made in 0.60 s" in told
+    assert "| 10 | 400 | 85.0 | +0.00 ± 5.00 | 60.0 | +25.00 ± 5.00 |" in told
+
+
+def test_models_are_generated_without_each_piece_at_the_same_limits(stripes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    small_checkpoint(folder, small_supernet())
+    variants = [Variant("whole", folder), Variant("without head refit", folder, Pieces(refit=False))]
+    rows = measured(variants, stripes, 1, (*BUDGETS, 1.5))
+    assert [row["variant"] for row in rows] == ["whole", "without head refit"]
+    whole, unfitted = (row["150%"] for row in rows)
+    assert whole["models"] == unfitted["models"] == 2
+    # Its weights are random: a head that is not fitted knows nothing.
+    assert whole["accuracy"] > unfitted["accuracy"] + 0.1
+    found = {"supernet": "small", "machine": {"cpu": "a cpu"}, "rows": rows}
+    assert (
+        f"| whole | {' | '.join(said(rows[0][f'{budget:.0%}']) for budget in BUDGETS)} |"
+        in ablation_table(found)
+    )
+
+
+def said(cell: dict[str, Any]) -> str:
+    return "-" if cell["accuracy"] is None else f"{100 * cell['accuracy']:.1f} ({cell['models']})"
+
+
+def test_every_piece_of_serving_has_a_variant_without_it() -> None:
+    variants = list(of_serving(Path("zoo")))
+    assert variants[0] == Variant("whole", Path("zoo"))
+    for name in Pieces.__slots__:
+        assert any(getattr(one.pieces, name) != getattr(Pieces(), name) for one in variants), name
+    assert len({one.name for one in variants}) == len(variants)
+
+
+def test_a_report_tells_what_was_refused_and_what_the_classes_chose() -> None:
+    rows = [{"budget": 0.05, "made": False}] * 2 + [
+        {"budget": 0.1, "made": True},
+        {"budget": 0.1, "made": False},
+    ]
+    assert refusals(rows) == "Refused as out of reach: 2 of 2 at 5%, 1 of 2 at 10%."
+    assert refusals(rows[2:3]) == "Refused as out of reach: none."
+    chosen = [
+        {"by_classes": True, "generated": 0.9 + gain, "agnostic_refit": 0.9} for gain in (0.1, -0.1, -0.2, 0)
+    ]
+    same = [{"by_classes": False, "generated": 0.9, "agnostic_refit": 0.8}]
+    assert chosen_by_classes(chosen + same).startswith(
+        "4 of 5 models have modules chosen by their classes: 1 of them"
+    )
+    assert "and 2 worse" in chosen_by_classes(chosen + same)
+
+
+def test_overlap_is_taken_over_all_pairs_or_those_of_one_shape() -> None:
+    rows = [{"gates": [[0], [1]]}, {"gates": [[0], [2]]}, {"gates": [[0, 1], []], "side": 24}]
+    assert overlap(rows) == f"{(1 / 3 + 1 / 3 + 1 / 3) / 3:.2f}"
+    assert overlap([*rows, {"gates": [[0], [1]]}], alike=True) == f"{(1 / 3 + 1 / 3 + 1) / 3:.2f}"
+    assert overlap([{"gates": [[0]]}, {"gates": [[0]], "side": 24}], alike=True) == ""
