@@ -73,6 +73,9 @@ def _serve(settings: Settings, host: str, port: int, worker_command: Sequence[st
         signal.signal(number, lambda *_: None)
     place = f"[{host}]" if ":" in host else host
     say(f"NN-Factory listens on http://{place}:{listener.getsockname()[1]}")
+    if left_out := house.catalog.left_out:
+        names = ", ".join(one.name for one in left_out)
+        say(f"left out: {names}; `nnfactory supernets list` and GET /supernets say what is missing")
     try:
         server.run(sockets=[listener])
     finally:

@@ -50,6 +50,15 @@ def is_running(house: House, job: dict[str, Any]) -> bool:
     return bool(house.client.get(f"/jobs/{job['id']}").json()["phase"] == "assembling")
 
 
+def test_supernets_that_are_left_out_are_named_at_the_start(data_dir: Path, zoo: Path) -> None:
+    with running(data_dir, zoo) as house:
+        assert house.process.stderr is not None
+        told = house.process.stderr.readline()
+        names = [one["name"] for one in house.client.get("/supernets").json()["left_out"]]
+        assert "cifar10" in names
+        assert told.startswith(f"left out: {', '.join(names)}; ")
+
+
 def test_a_job_is_done_and_everything_ends_in_order_on_a_signal(data_dir: Path, zoo: Path) -> None:
     with running(data_dir, zoo) as house:
         house.wait_ready()
