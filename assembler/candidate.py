@@ -33,8 +33,8 @@ FEWEST_IMAGES = 200
 MOST_SCREENED, FEWEST_SCREENED, SCREEN_MACS = 300, 100, 1.5e9
 # Images to normalise on: fewer where the network is large.
 FEWEST_CALIBRATED, CALIBRATION_MACS = 64, 4.5e9
-# What is tried beside the plain choice must be better by so many standard errors.
-SURE = 1.5
+# Modules chosen by classes must be better than those by budget alone by so many standard errors: see DECISIONS.md.
+SURE = 3.0
 MOST_AT_ONCE = 125
 
 
@@ -178,5 +178,5 @@ def refitted(found: Cut, images: TaskImages, most: int) -> Subnet:
     known = run_all(found.session, fit.images)
     head = refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias, of=subnet.of)
     fitted = subnet.with_head(*head)
-    before, after = (losses(found.screened, found.answers, net) for net in (subnet, fitted))
-    return fitted if surely_less(after, before) else subnet
+    before, after = (losses(found.screened, found.answers, net).mean() for net in (subnet, fitted))
+    return fitted if after < before else subnet

@@ -4,7 +4,8 @@ Class sets of 2, 3, 5, 8 and all classes, half of them clusters of similar ones,
 training; limits at shares of the dense net's latency. Where a network from scratch is planned for a class set and a
 budget (``scratch.py``), the limit is the measured latency of its shape and the reserve that models are cut with, so
 that a model of just that latency keeps to it; networks whose budget is a name are compared beside the shares, on class
-sets that training may have seen. Prints JSON and writes it to ``<out>/quality-<supernet>.json``;
+sets that training may have seen; those with ``mmac`` alone are of another design, for whose latency that of this one's
+shape of as many multiply-accumulates stands. Prints JSON and writes it to ``<out>/quality-<supernet>.json``;
 ``report.py`` makes tables and pictures of it:
 ``python -m benchmarks.quality --data cifar10 --supernet cifar10 [--out benchmarks/results]``.
 """
@@ -35,7 +36,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.report import report
 from benchmarks.rivals import Rivals
 from benchmarks.scratch import FOLDER
-from benchmarks.shapes import asking, dense_ms, measured_ms
+from benchmarks.shapes import asking, dense_ms, measured_ms, shape_of_macs
 from benchmarks.tasks import COUNTS, class_sets, elsewhere, is_cluster
 from service.zoo import shipped_zoo
 from supernet.checkpoint import load_checkpoint
@@ -167,16 +168,16 @@ class Bench:
         if network is None:
             assert isinstance(budget, float)
             limit = budget * dense_ms(self.estimator, self.profile)
-        elif "limit_ms" in network:
-            limit = network["limit_ms"]
-            row |= {"scratch": network["accuracy"], "scratch_ms": limit}
         else:
-            shape = prefix_gates(tuple(network["counts"]), network.get("side"))
+            if "mmac" in network:
+                shape = shape_of_macs(self.estimator, self.profile, 1e6 * network["mmac"])
+            else:
+                shape = prefix_gates(tuple(network["counts"]), network.get("side"))
             took = measured_ms(shape, self.estimator, self.profile, len(classes))
             limit = took / RESERVE
             row |= {
                 "scratch": network["accuracy"],
-                "scratch_counts": network["counts"],
+                "scratch_counts": shape.counts,
                 "scratch_ms": round(took, 4),
             }
         row["limit_ms"] = round(limit, 4)

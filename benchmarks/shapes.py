@@ -4,14 +4,17 @@ import json
 import statistics
 from collections.abc import Sequence
 
+import numpy as np
+
 from assembler.compile.onnx import build
+from assembler.cost import macs
 from assembler.device import Profile
 from assembler.measure import measure_model
-from assembler.propose import Estimator, caps_of, propose
+from assembler.propose import Estimator, caps_of, portfolio, propose
 from assembler.scenario import Scenario
 from assembler.subnet import random_subnet
 from assembler.timing import hopeful
-from supernet.gates import Gates, full_gates
+from supernet.gates import Gates, full_gates, prefix_gates
 
 TRIES = 5
 
@@ -36,6 +39,19 @@ def shape_within(estimator: Estimator, profile: Profile, budget: float) -> Gates
     scenario = asking(estimator.card.classes, budget * dense_ms(estimator, profile))
     proposals = propose(scenario, estimator, profile, hopeful(caps_of(scenario.limits), profile))
     return proposals[0].gates if proposals else None
+
+
+def shape_of_macs(estimator: Estimator, profile: Profile, most: float) -> Gates:
+    """Return the largest gates for all classes, the image as it is, of no more multiply-accumulates than some."""
+    architecture, dense = estimator.card.architecture, dense_ms(estimator, profile)
+    found = prefix_gates((0,) * len(architecture.blocks))
+    for budget in np.linspace(0.01, 1.0, 100):
+        scenario = asking(estimator.card.classes, float(budget) * dense)
+        caps = hopeful(caps_of(scenario.limits), profile)
+        for proposal in portfolio(scenario, estimator, profile, caps, None)[:1]:
+            if macs(architecture, proposal.gates.counts, 1) <= most:
+                found = proposal.gates
+    return found
 
 
 def measured_ms(gates: Gates, estimator: Estimator, profile: Profile, outputs: int) -> float:

@@ -84,6 +84,8 @@ def test_a_head_that_fits_only_what_it_was_fitted_on_is_not_taken() -> None:
     fitted = refitted(found, images, 400)
     assert fitted is not found.subnet
     draw = np.random.default_rng(0)
+    little_better = replace(found, subnet=replace(fitted, head_weight=0.95 * fitted.head_weight))
+    assert refitted(little_better, images, 400) is not little_better.subnet
     wrong = replace(images.fit, labels=draw.permutation(images.fit.labels))
     assert refitted(replace(found, subnet=fitted), replace(images, fit=wrong), 400) is fitted
 
@@ -92,6 +94,9 @@ def test_less_is_surely_less_where_it_is_so_for_most_images() -> None:
     draw = np.random.default_rng(0)
     theirs = draw.uniform(0, 2, 200).astype(np.float32)
     assert surely_less(theirs - 0.05, theirs)
+    some_images = theirs - draw.normal(0.3, 2.0, 200).astype(np.float32)
+    assert some_images.mean() < theirs.mean()
+    assert not surely_less(some_images, theirs)
     assert not surely_less(theirs, theirs)
     assert not surely_less(theirs + 0.01, theirs)
     one_image = theirs.copy()
