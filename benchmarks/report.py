@@ -177,7 +177,6 @@ def other_figures(found: dict[str, Any]) -> list[str]:
     again = sum(min(row["measured_again_ms"]) <= row["limit_ms"] for row in made)
     took = np.array([row["took_s"] for row in made])
     errors = [abs(row["predicted_accuracy"] - row["generated"]) for row in made]
-    late = [abs(row["predicted_ms"] / row["measured_ms"] - 1) for row in made]
     bound = [row for row in found["bound"] if row["made"]]
     lines = [
         f"- within their limit: {within} of {len(made)} as delivered, {again} measured again at the end, "
@@ -187,7 +186,7 @@ def other_figures(found: dict[str, Any]) -> list[str]:
         f"- foretold accuracy: mean absolute error {100 * statistics.mean(errors):.2f} points on test images, "
         f"Kendall's tau {kendall([(row['predicted_accuracy'], row['generated']) for row in made]):.2f}"
         f"{by_chance(made)}",
-        f"- foretold latency: mean error {statistics.mean(late):.1%}",
+        f"- foretold latency, memory, file size: mean errors {', '.join(errors_of_figures(made))}",
         f"- time of a model: p50 {np.percentile(took, 50):.2f} s, p95 {np.percentile(took, 95):.2f} s, "
         f"most {took.max():.2f} s",
         f"- without verification: p50 {statistics.median(found['unverified_s']):.3f} s",
@@ -208,6 +207,20 @@ def other_figures(found: dict[str, Any]) -> list[str]:
         for each in found["refined"]
     ]
     return lines
+
+
+def errors_of_figures(made: list[Row]) -> list[str]:
+    """Return how far latency, memory and size are from what was foretold, on average, of those that were kept."""
+    pairs = {
+        "predicted_ms": "measured_ms",
+        "predicted_memory_mb": "memory_mb",
+        "predicted_size_mb": "size_mb",
+    }
+    return [
+        f"{statistics.mean(abs(row[foretold] / row[found] - 1) for row in made):.1%}"
+        for foretold, found in pairs.items()
+        if foretold in made[0]
+    ]
 
 
 def by_chance(made: list[Row]) -> str:
