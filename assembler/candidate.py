@@ -35,6 +35,8 @@ MOST_SCREENED, FEWEST_SCREENED, SCREEN_MACS = 300, 100, 1.5e9
 FEWEST_CALIBRATED, CALIBRATION_MACS = 64, 4.5e9
 # Modules chosen by classes must be better than those by budget alone by so many standard errors: see DECISIONS.md.
 SURE = 3.0
+# How far a head may go from the supernet's to the one that is fitted.
+WAYS = (0.25, 0.5, 0.75, 1.0)
 MOST_AT_ONCE = 125
 
 
@@ -168,15 +170,22 @@ def head_accuracy(known: Array, labels: npt.NDArray[np.int64], subnet: Subnet) -
 
 
 def refitted(found: Cut, images: TaskImages, most: int) -> Subnet:
-    """Return a network with a head fitted for the task on at most so many images, where that is better on others.
+    """Return a network with a head fitted for the task on at most so many images, as far as that is better on others.
 
-    Others are validation images: those to fit on were trained on, and a supernet is surer of them than it should be.
+    Others are validation images: those to fit on were trained on, and a supernet is surer of them than it should be. So
+    the head goes from the supernet's towards the fitted one only as far as they like it.
+    Source: weight-space ensembles of a start and what was fitted (Wortsman et al., arXiv 2109.01903).
     """
     subnet, fit = found.subnet, first(images.fit, most)
     if len(np.unique(fit.labels)) < subnet.outputs:
         return subnet
     known = run_all(found.session, fit.images)
-    head = refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias, of=subnet.of)
-    fitted = subnet.with_head(*head)
-    before, after = (losses(found.screened, found.answers, net).mean() for net in (subnet, fitted))
-    return fitted if after < before else subnet
+    weight, bias = refit_head(known, fit.labels, subnet.head_weight, subnet.head_bias, of=subnet.of)
+    tried = [
+        subnet.with_head(
+            subnet.head_weight + way * (weight - subnet.head_weight),
+            subnet.head_bias + way * (bias - subnet.head_bias),
+        )
+        for way in WAYS
+    ]
+    return min([subnet, *tried], key=lambda net: float(losses(found.screened, found.answers, net).mean()))

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from assembler.candidate import Candidate, Cut, cores, cut, finish, preferred
+from assembler.cost import macs
 from assembler.device import Profile
 from assembler.images import TaskImages
 from assembler.measure import ModelMeasurement
@@ -14,6 +15,9 @@ from assembler.search import Caps
 from assembler.timing import RETRIES, Timed, tightened
 from supernet.checkpoint import Checkpoint
 from supernet.gates import Gates
+
+# Larger networks take too long to cut out once more.
+MOST_RAISED_MACS = 3e7
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,8 @@ class Chooser:
     def choose(self) -> Choice | None:
         """Return the best proposal, None where there is none left.
 
-        The one that is best on a few validation images is timed. If it is late, the caps of its side of the image are
+        The one that is best on a few validation images is timed. If it is quicker than foretold, what else fits on its
+        side takes its place, where that is in time too. If it is late, the caps of its side of the image are
         lowered, and what they lead to stands against the other sides: a network that is a little too slow does not rule
         out a smaller one on the same side. That is done until one is in time, or every side was late three times; then
         the one that misses its limits least is returned.
@@ -80,6 +85,7 @@ class Chooser:
         while self._offers:
             best = self._best()
             if self._keeps(best.gates):
+                self._take_up(best)
                 return self._finished(self._offers)
             assert self._timed is not None
             late.append(best)
@@ -98,6 +104,23 @@ class Chooser:
             self._offer(
                 side, tightened(caps, self._scenario.limits, measurement, predicted, self._profile), 0
             )
+
+    def _take_up(self, best: _Offer) -> None:
+        """Offer more on the side of a network that is in time and quicker than foretold, where that is in time too."""
+        gates, predicted = best.gates, best.proposals[0].predicted
+        work = macs(self._card.architecture.at(gates.side), gates.counts, 1)
+        if self._timed is None or work > MOST_RAISED_MACS:
+            return
+        if (caps := self._timed.raised(best.caps, gates, predicted)) is None:
+            return
+        found = portfolio(self._scenario, self._estimator, self._profile, caps, gates.side)
+        if (
+            found
+            and found[0].gates.counts != gates.counts
+            and found[0].predicted.accuracy >= predicted.accuracy
+            and self._keeps(found[0].gates)
+        ):
+            self._offers[gates.side] = _Offer(found, caps, best.fell)
 
     def _offer(self, side: int | None, caps: Caps, fell: int) -> None:
         """Offer what keeps to lower caps on a side, nothing of it any more where they fell too often."""

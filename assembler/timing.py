@@ -28,6 +28,8 @@ ALLOWED = (1 + RESERVE) / 2
 # finds models that only just keep to their limits, and not always when they are measured again.
 TIMINGS, MOST_TIMINGS = 2, 3
 LITTLE, MORE_S = 1.02, 0.35
+# What is quicker than foretold by so much may give way to more.
+QUICKER = 1.01
 
 # Counts of modules on in each block, and the side that the image is shrunk to: all that latency depends on.
 Shape = tuple[tuple[int, ...], int | None]
@@ -78,6 +80,15 @@ class Timed:
         """Lower caps below what a network was foretold to take that was timed and is late."""
         measurement = self._found[gates.counts, gates.side]
         return tightened(caps, self._scenario.limits, measurement, predicted, self._profile)
+
+    def raised(self, caps: Caps, gates: Gates, predicted: Predicted) -> Caps | None:
+        """Raise the cap on latency by what a network was foretold to take that was timed and is quicker, if it is."""
+        limit, margin = self._scenario.limits.latency_ms, self._profile.latency.margin
+        if limit is None or caps.latency_ms is None:
+            return None
+        quicker = predicted.latency_ms / self._found[gates.counts, gates.side].latency_ms
+        latency = (1 + margin) * limit * RESERVE * quicker
+        return replace(caps, latency_ms=latency) if latency > caps.latency_ms * QUICKER else None
 
     def excess(self, gates: Gates) -> float:
         """Return what share of its limits a network takes that was timed."""

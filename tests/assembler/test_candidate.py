@@ -3,9 +3,23 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from assembler.candidate import Candidate, Cut, cut, finish, preferred, refitted, screen, surely_less
+from assembler.candidate import (
+    WAYS,
+    Candidate,
+    Cut,
+    cut,
+    finish,
+    losses,
+    preferred,
+    refitted,
+    run_all,
+    screen,
+    surely_less,
+)
 from assembler.images import TaskImages
+from assembler.refit import refit_head
 from supernet.gates import Gates, full_gates, prefix_gates
 from supernet.model import Supernet
 from tests.shapes import SMALL
@@ -84,10 +98,32 @@ def test_a_head_that_fits_only_what_it_was_fitted_on_is_not_taken() -> None:
     fitted = refitted(found, images, 400)
     assert fitted is not found.subnet
     draw = np.random.default_rng(0)
-    little_better = replace(found, subnet=replace(fitted, head_weight=0.95 * fitted.head_weight))
-    assert refitted(little_better, images, 400) is not little_better.subnet
     wrong = replace(images.fit, labels=draw.permutation(images.fit.labels))
     assert refitted(replace(found, subnet=fitted), replace(images, fit=wrong), 400) is fitted
+
+
+def test_a_head_goes_as_far_towards_the_fitted_one_as_validation_images_like_it() -> None:
+    supernet, images = small_supernet(), images_for("ant", "bee", "cat")
+    found = cut(full_gates(SMALL), supernet, images)
+    start, fit = (found.subnet.head_weight, found.subnet.head_bias), images.fit
+    end = refit_head(run_all(found.session, fit.images), fit.labels, *start)
+    ways = [
+        found.subnet.with_head(
+            *((1 - way) * mine + way * fitted for mine, fitted in zip(start, end, strict=True))
+        )
+        for way in (0.0, *WAYS)
+    ]
+    taken = set()
+    for wrong in (0.0, 0.4, 0.7, 1.0):
+        answers = found.answers.copy()
+        few = np.random.default_rng(0).uniform(size=len(answers)) < wrong
+        answers[few] = (answers[few] + 1) % 3
+        told = replace(found, answers=answers)
+        figures = [float(losses(told.screened, answers, net).mean()) for net in ways]
+        mine = float(losses(told.screened, answers, refitted(told, images, 400)).mean())
+        assert mine == pytest.approx(min(figures), abs=1e-4)
+        taken.add(figures.index(min(figures)))
+    assert len(taken) > 2
 
 
 def test_less_is_surely_less_where_it_is_so_for_most_images() -> None:

@@ -11,6 +11,7 @@ from assembler.choose import Chooser
 from assembler.device import Profile
 from assembler.measure import ModelMeasurement
 from assembler.nominal import nominal_profile
+from assembler.pieces import Pieces
 from assembler.propose import Estimator, caps_of, portfolios
 from assembler.scenario import Scenario, parse_scenario
 from assembler.timing import RETRIES, Timed, hopeful
@@ -58,13 +59,56 @@ def chooser(kit: Kit, asked: Scenario, share: Callable[[Gates], float]) -> tuple
     return Chooser(asked, *kit, images_for(asked, checkpoint), caps, timed), timed
 
 
+def as_foretold(asked: Scenario, quicker: float = 1.0) -> Callable[[Gates], float]:
+    """Return what share of the limit networks take that are so much quicker than foretold."""
+    limit = asked.limits.latency_ms or 0.0
+    return lambda gates: PROFILE.latency_at(gates.side).predict_ms(gates.counts) / quicker / limit
+
+
 def test_what_is_in_time_is_timed_once_and_taken(kit: Kit) -> None:
-    mine, timed = chooser(kit, asking(0.6), lambda _: 0.9)
+    asked = asking(0.6)
+    mine, timed = chooser(kit, asked, as_foretold(asked))
     choice = mine.choose()
     assert choice is not None
     assert {(gates.counts, gates.side) for gates in timed.asked} == {
         (choice.candidate.gates.counts, choice.candidate.gates.side)
     }
+
+
+def one_side(kit: Kit) -> Kit:
+    """Return the kit without smaller sides of the image."""
+    checkpoint, _, profile = kit
+    return checkpoint, Estimator(checkpoint.folder, checkpoint.card, Pieces(sides=False)), profile
+
+
+def test_what_is_quicker_than_foretold_gives_way_to_more_that_is_in_time(kit: Kit) -> None:
+    asked, kit = asking(0.6), one_side(kit)
+    (plain, _), (more, timed) = (chooser(kit, asked, as_foretold(asked, quicker)) for quicker in (1.0, 1.5))
+    small, large = plain.choose(), more.choose()
+    assert small is not None
+    assert large is not None
+    foretold = [choice.proposal.predicted.latency_ms for choice in (small, large)]
+    assert foretold[0] * 1.1 < foretold[1] <= (asked.limits.latency_ms or 0.0) * 1.5
+    assert large.candidate.gates.counts == large.proposal.gates.counts
+    assert timed.keeps(large.candidate.gates)
+
+
+def test_more_that_is_late_is_not_taken(kit: Kit) -> None:
+    asked, kit = asking(0.6), one_side(kit)
+    plain, _ = chooser(kit, asked, as_foretold(asked))
+    small = plain.choose()
+    assert small is not None
+    most = small.proposal.predicted.latency_ms
+
+    def share(gates: Gates) -> float:
+        foretold = PROFILE.latency_at(gates.side).predict_ms(gates.counts)
+        return as_foretold(asked, 1.5)(gates) if foretold <= most * (1 + 1e-9) else 1.1
+
+    mine, timed = chooser(kit, asked, share)
+    choice = mine.choose()
+    assert choice is not None
+    assert any(timed.excess(gates) == pytest.approx(1.1) for gates in timed.asked)
+    assert timed.keeps(choice.candidate.gates)
 
 
 def test_a_side_that_is_a_little_late_stands_with_less_against_the_others(kit: Kit) -> None:
