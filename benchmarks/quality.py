@@ -5,7 +5,8 @@ training; limits at shares of the dense net's latency. Where a network from scra
 budget (``scratch.py``), the limit is the measured latency of its shape and the reserve that models are cut with, so
 that a model of just that latency keeps to it; networks whose budget is a name are compared beside the shares, on class
 sets that training may have seen; those with ``mmac`` alone are of another design, for whose latency that of this one's
-shape of as many multiply-accumulates stands. Prints JSON and writes it to ``<out>/quality-<supernet>.json``;
+shape of as many multiply-accumulates stands, or a ``share`` of it. Prints JSON and writes it to
+``<out>/quality-<supernet>.json``;
 ``report.py`` makes tables and pictures of it:
 ``python -m benchmarks.quality --data cifar10 --supernet cifar10 [--out benchmarks/results]``.
 """
@@ -173,7 +174,7 @@ class Bench:
                 shape = shape_of_macs(self.estimator, self.profile, 1e6 * network["mmac"])
             else:
                 shape = prefix_gates(tuple(network["counts"]), network.get("side"))
-            took = measured_ms(shape, self.estimator, self.profile, len(classes))
+            took = measured_ms(shape, self.estimator, self.profile, len(classes)) * network.get("share", 1.0)
             limit = took / RESERVE
             row |= {
                 "scratch": network["accuracy"],
