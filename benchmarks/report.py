@@ -16,6 +16,8 @@ import numpy as np
 from supernet.gates import Gates
 
 Row = dict[str, Any]
+# Class sets with networks from scratch that a mean is drawn of.
+FEWEST_DRAWN = 5
 
 
 def main() -> None:
@@ -252,8 +254,24 @@ def points(found: tuple[float, float, int] | None, *, told: bool = False) -> str
     return f"{100 * value:+.2f}{margin}{f' ({number})' if told else ''}"
 
 
+def with_scratch(budgets: list[list[Row]]) -> list[list[Row]]:
+    """Return, of the rows at every budget, those of class sets with networks from scratch at all, if there are enough.
+
+    Else all rows come back, without the accuracies of such networks.
+    """
+    sets = [{tuple(row["classes"]) for row in rows if row.get("scratch") is not None} for rows in budgets]
+    common = set.intersection(*sets)
+    if len(common) >= FEWEST_DRAWN:
+        return [[row for row in rows if tuple(row["classes"]) in common] for rows in budgets]
+    return [[row | {"scratch": None} for row in rows] for rows in budgets]
+
+
 def draw_accuracy(found: dict[str, Any], path: Path) -> None:
-    """Draw accuracy against measured latency, a panel for every count of classes."""
+    """Draw accuracy against measured latency, a panel for every count of classes.
+
+    Where enough class sets have a network from scratch at every limit, all lines are means over those; else there is no
+    line of these.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -271,21 +289,26 @@ def draw_accuracy(found: dict[str, Any], path: Path) -> None:
         "uniform_refit": "C7",
     }
     for axis, count in zip(axes[0], counts, strict=True):
-        mine = [rows for (n, _), rows in grouped.items() if n == count]
+        mine = with_scratch([rows for (n, _), rows in grouped.items() if n == count])
         for name, colour in lines.items():
-            known = [rows for rows in mine if any(row.get(name) is not None for row in rows)]
+            # Uniform networks need not exist at every limit.
+            known = [
+                [row for row in rows if row.get(name) is not None]
+                for rows in mine
+                if mean(rows, name) is not None
+            ]
             if known:
-                # Only class sets that have the figure count, for its latency as well.
-                sets = [[row for row in rows if row.get(name) is not None] for rows in known]
-                latency = [mean(rows, "measured_ms") for rows in sets]
-                accuracy = [100 * (mean(rows, name) or 0.0) for rows in sets]
+                latency = [mean(rows, "measured_ms") for rows in known]
+                accuracy = [100 * (mean(rows, name) or 0.0) for rows in known]
                 # A broad line below the others, which often lie on it.
                 width, size = (5.0, 7) if name == "generated" else (1.2, 3)
                 shown = {"linewidth": width, "markersize": size, "alpha": 0.5 if name == "generated" else 1.0}
                 axis.plot(latency, accuracy, "o-", color=colour, label=name.replace("_", ", "), **shown)
         level = statistics.mean(dense[tuple(row["classes"])] for rows in mine for row in rows)
         axis.axhline(100 * level, color="C1", linestyle=":", label="dense")
-        axis.set_title(f"{count} classes", fontsize=9)
+        axis.set_title(
+            f"{count} classes, {len(mine[0])} {'set' if len(mine[0]) == 1 else 'sets'}", fontsize=9
+        )
         axis.set_xlabel("measured latency, ms", fontsize=8)
         axis.tick_params(labelsize=7)
     axes[0][0].set_ylabel("accuracy on test images, %", fontsize=8)

@@ -11,7 +11,7 @@ from assembler.pieces import Pieces
 from benchmarks import scratch
 from benchmarks.ablation import BUDGETS, Variant, measured, of_serving
 from benchmarks.ablation import table as ablation_table
-from benchmarks.report import chosen_by_classes, overlap, refusals
+from benchmarks.report import chosen_by_classes, overlap, refusals, with_scratch
 from benchmarks.scratch import fit, write
 from benchmarks.tuned import SECONDS, compared
 from benchmarks.tuned import table as tuned_table
@@ -139,3 +139,13 @@ def test_overlap_is_taken_over_all_pairs_or_those_of_one_shape() -> None:
     assert overlap(rows) == f"{(1 / 3 + 1 / 3 + 1 / 3) / 3:.2f}"
     assert overlap([*rows, {"gates": [[0], [1]]}], alike=True) == f"{(1 / 3 + 1 / 3 + 1) / 3:.2f}"
     assert overlap([{"gates": [[0]]}, {"gates": [[0]], "side": 24}], alike=True) == ""
+
+
+def test_lines_are_means_over_class_sets_that_all_have_networks_from_scratch() -> None:
+    budgets = [
+        [{"classes": [n, n + 1], "scratch": 0.9 if n < count else None} for n in range(9)] for count in (7, 6)
+    ]
+    assert [[row["classes"][0] for row in rows] for rows in with_scratch(budgets)] == [list(range(6))] * 2
+    few = with_scratch([budgets[0], budgets[1][4:]])
+    assert [len(rows) for rows in few] == [9, 5]
+    assert all(row["scratch"] is None for rows in few for row in rows)
