@@ -9,7 +9,16 @@ from assembler.cost import macs
 from assembler.device import Profile
 from assembler.images import TaskImages
 from assembler.measure import ModelMeasurement
-from assembler.propose import Estimator, Portfolio, Proposal, affordable, in_order, portfolio, portfolios
+from assembler.propose import (
+    Estimator,
+    Portfolio,
+    Proposal,
+    affordable,
+    in_order,
+    near_ladder,
+    portfolio,
+    portfolios,
+)
 from assembler.scenario import Scenario
 from assembler.search import Caps
 from assembler.timing import RETRIES, Timed, tightened
@@ -30,7 +39,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """The proposals of one side of the image, all of one shape, the caps that led to them, how often those fell."""
+    """The proposals of one side, those of one shape first, the caps that led to them, and how often those fell."""
 
     proposals: Portfolio
     caps: Caps
@@ -69,17 +78,18 @@ class Chooser:
         self._profile, self._images, self._timed = profile, images, timed
         self._card = checkpoint.card
         self._cuts: dict[Gates, Cut] = {}
+        self._took_up = False
         found = portfolios(scenario, estimator, profile, caps)
         self._offers = {proposals[0].gates.side: _Offer(proposals, caps) for proposals in found}
 
     def choose(self) -> Choice | None:
         """Return the best proposal, None where there is none left.
 
-        The one that is best on a few validation images is timed. If it is quicker than foretold, what else fits on its
-        side takes its place, where that is in time too. If it is late, the caps of its side of the image are
-        lowered, and what they lead to stands against the other sides: a network that is a little too slow does not rule
-        out a smaller one on the same side. That is done until one is in time, or every side was late three times; then
-        the one that misses its limits least is returned.
+        The one that is best on a few validation images is timed. If it is quicker than foretold, and not large, what
+        else fits on its side takes its place once, where that is foretold to be better and in time. If it is late, the
+        caps of its side of the image are lowered, and what they lead to stands against the other sides: a network that
+        is a little too slow does not rule out a smaller one on the same side. That is done until one is in time, or
+        every side was late three times; then the one that misses its limits least is returned.
         """
         late: list[_Offer] = []
         while self._offers:
@@ -106,21 +116,26 @@ class Chooser:
             )
 
     def _take_up(self, best: _Offer) -> None:
-        """Offer more on the side of a network that is in time and quicker than foretold, where that is in time too."""
-        gates, predicted = best.gates, best.proposals[0].predicted
-        work = macs(self._card.architecture.at(gates.side), gates.counts, 1)
-        if self._timed is None or work > MOST_RAISED_MACS:
+        """Offer more on the side of a network that is in time and quicker than foretold, where that is in time too.
+
+        That is tried once; the network itself stays, in case that it turns out to be better, or more is late at last.
+        """
+        if self._timed is None or self._took_up:
             return
+        self._took_up = True
+        gates, predicted, architecture = best.gates, best.proposals[0].predicted, self._card.architecture
         if (caps := self._timed.raised(best.caps, gates, predicted)) is None:
             return
         found = portfolio(self._scenario, self._estimator, self._profile, caps, gates.side)
         if (
             found
-            and found[0].gates.counts != gates.counts
-            and found[0].predicted.accuracy >= predicted.accuracy
-            and self._keeps(found[0].gates)
+            and (more := found[0]).gates.counts != gates.counts
+            and more.predicted.accuracy >= predicted.accuracy
+            and macs(architecture.at(gates.side), more.gates.counts, 1) <= MOST_RAISED_MACS
+            and near_ladder(architecture, self._card.raises, more.gates)
+            and self._keeps(more.gates)
         ):
-            self._offers[gates.side] = _Offer(found, caps, best.fell)
+            self._offers[gates.side] = _Offer((*found, best.proposals[0]), caps, best.fell)
 
     def _offer(self, side: int | None, caps: Caps, fell: int) -> None:
         """Offer what keeps to lower caps on a side, nothing of it any more where they fell too often."""
@@ -138,7 +153,9 @@ class Chooser:
 
     def _ranked(self, offers: Mapping[int | None, _Offer]) -> list[Proposal]:
         """Cut all out that is offered; return it, the best first as ``preferred`` says."""
-        found = in_order([offer.proposals for offer in offers.values()], self._estimator.pieces)
+        sides = self._card.architecture.every_side
+        largest_first = sorted(offers.values(), key=lambda offer: sides.index(offer.gates.side))
+        found = in_order([offer.proposals for offer in largest_first], self._estimator.pieces)
         every = affordable(found, self._card.architecture)
         missing = [proposal.gates for proposal in every if proposal.gates not in self._cuts]
         with ThreadPoolExecutor(cores()) as pool:

@@ -82,7 +82,7 @@ class Timed:
         return tightened(caps, self._scenario.limits, measurement, predicted, self._profile)
 
     def raised(self, caps: Caps, gates: Gates, predicted: Predicted) -> Caps | None:
-        """Raise the cap on latency by what a network was foretold to take that was timed and is quicker, if it is."""
+        """Raise the cap on latency by the factor that a timed network is quicker than foretold, None if it is not."""
         limit, margin = self._scenario.limits.latency_ms, self._profile.latency.margin
         if limit is None or caps.latency_ms is None:
             return None

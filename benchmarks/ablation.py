@@ -27,6 +27,7 @@ from assembler.propose import Estimator
 from benchmarks.machine import describe_machine
 from benchmarks.quality import RESULTS, SEED, Bench, tell
 from benchmarks.rivals import Rivals
+from benchmarks.scratch import augmentation_of
 from benchmarks.shapes import asking, dense_ms
 from benchmarks.tasks import class_sets
 from service.zoo import shipped_zoo
@@ -99,15 +100,22 @@ def of_training(shipped: Path, data: Path, epochs: float, processes: int) -> Ite
         subprocess.CalledProcessError: a training run failed.
     """
     card = load_card(shipped)
-    augmentation, sides = card.training.augmentation or {}, card.architecture.sides
+    kind, sides = augmentation_of(card), card.architecture.sides
     for piece in ("", *(name for name in TRAINING if name not in PUBLISHED | STANDING)):
-        out = WORK / f"{card.name}-{piece or 'whole'}"
+        out = WORK / f"{card.name}-{epochs:g}-{piece or 'whole'}"
         if not (out / CARD_FILE).exists():
             asked = ["train", "--data", data, "--out", out, "--work", out.with_suffix(".run")]
-            asked += ["--epochs", epochs, "--processes", processes, "--shift-px", augmentation["shift_px"]]
-            asked += ["--flip"] * augmentation["flip"] + [
-                text for side in sides for text in ("--sides", side)
+            asked += [
+                "--epochs",
+                epochs,
+                "--processes",
+                processes,
+                "--shift-px",
+                kind.shift_px,
+                "--erase",
+                kind.erase,
             ]
+            asked += ["--flip"] * kind.flip + [text for side in sides for text in ("--sides", side)]
             asked += ["--without", piece] * bool(piece) + ["--no-store-images"] * (NAMED_FILE in card.files)
             command = [sys.executable, "-m", "service.cli", *(str(part) for part in asked)]
             tell(shlex.join(command))

@@ -31,7 +31,7 @@ from benchmarks.shapes import shape_within
 from benchmarks.tasks import class_sets, is_cluster
 from service.zoo import shipped_zoo
 from supernet.augment import Augmentation, augment
-from supernet.card import Architecture, load_card
+from supernet.card import Architecture, Card, load_card
 from supernet.checkpoint import load_checkpoint
 from supernet.data import DataSet, Split, load_data
 from supernet.evaluate import as_batch
@@ -86,6 +86,21 @@ def main() -> None:
             futures[future].update(future.result())
             write(path, yardstick)
             print(f"{number}/{len(missing)}: {futures[future]}", file=sys.stderr, flush=True)
+
+
+def augmentation_of(card: Card) -> Augmentation:
+    """Return how the images of a supernet's training were changed: as its Card knows, else as for its yardstick.
+
+    Raises:
+        ValueError: neither says.
+    """
+    if card.training.augmentation:
+        return Augmentation(**card.training.augmentation)
+    path = FOLDER / f"{card.name}.json"
+    if not path.exists():
+        raise ValueError(f"nothing says how the images of {card.name} were changed in training")
+    recipe = json.loads(path.read_text())["recipe"]
+    return Augmentation(recipe["shift_px"], recipe["flip"], recipe["erase"])
 
 
 def write(path: Path, yardstick: dict[str, Any]) -> None:

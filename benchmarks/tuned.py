@@ -24,7 +24,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.quality import RESULTS, SEED, Bench, gates_of, tell
 from benchmarks.report import difference, mean, percent, points
 from benchmarks.rivals import Rivals
-from benchmarks.scratch import fit, tested
+from benchmarks.scratch import augmentation_of, fit, tested
 from benchmarks.shapes import asking, dense_ms
 from benchmarks.tasks import class_sets
 from service.zoo import shipped_zoo
@@ -67,7 +67,7 @@ def main() -> None:
         assert pruned is not None
         row = {"classes": classes, "counts": gates.counts, "side": gates.side, "took_s": round(seconds, 3)}
         rows.append(row | {"generated": round(bench.tested(assembly.content, classes), 4)})
-        plans.append((options.data, folder, list(classes), pruned, gates))
+        plans.append((options.data, folder, list(classes), pruned, gates, augmentation_of(checkpoint.card)))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, context, torch.set_num_threads, (1,)) as pool:
         futures = {
@@ -93,7 +93,13 @@ def main() -> None:
 
 
 def compared(
-    data_path: Path, folder: Path, classes: list[int], pruned: Gates, shape: Gates, seconds: float
+    data_path: Path,
+    folder: Path,
+    classes: list[int],
+    pruned: Gates,
+    shape: Gates,
+    kind: Augmentation,
+    seconds: float,
 ) -> dict[str, float]:
     """Return the accuracies of a pruned network that is fine-tuned, and of one from scratch that sees as many images.
 
@@ -103,10 +109,10 @@ def compared(
         classes: of the class set.
         pruned: modules of the pruned network.
         shape: of the network from scratch.
+        kind: of augmentation.
         seconds: of a core, for the fine-tuning.
     """
     checkpoint, data = load_checkpoint(folder, datasets=data_path.parent), load_data(data_path)
-    kind = Augmentation(**checkpoint.card.training.augmentation or {})
     train, test = data.train.of_classes(classes), data.test.of_classes(classes)
     torch.manual_seed(SEED)
     tuned, fresh = (
@@ -137,8 +143,8 @@ def table(found: dict[str, Any]) -> str:
         "",
         f"Measured by `python -m benchmarks.tuned --supernet {name}` on {found['machine']['cpu']}, {len(rows)} class "
         f"sets of 5 at {found['budget']:.0%} of the dense net's latency. Generated models have "
-        f"{percent(mean(rows, 'generated'))} % of the test images right, made in {took:.2f} s on average. Others at "
-        "the same latency, %, and points that generated models are ahead of them, with the standard error:",
+        f"{percent(mean(rows, 'generated'))} % of the test images right, made in {took:.2f} s on average. Others "
+        "that are foretold to take as long, %, and points that generated models are ahead of them, with their error:",
         "",
         "| seconds of a core | steps of 128 images | pruned, fine-tuned | generated - that | from scratch, as many "
         "images | generated - that |",

@@ -93,6 +93,27 @@ def test_what_is_quicker_than_foretold_gives_way_to_more_that_is_in_time(kit: Ki
     assert timed.keeps(large.candidate.gates)
 
 
+def test_more_that_is_late_when_it_is_finished_gives_way_to_what_was_in_time(kit: Kit) -> None:
+    asked, kit = asking(0.6), one_side(kit)
+    mine, timed = chooser(kit, asked, as_foretold(asked, 1.3))
+    large = mine.choose()
+    assert large is not None
+    mine.lower(large, ModelMeasurement(1.04 * (asked.limits.latency_ms or 0.0), 1.0))
+    small = mine.choose()
+    assert small is not None
+    assert small.proposal.predicted.latency_ms < large.proposal.predicted.latency_ms
+    assert timed.keeps(small.candidate.gates)
+
+
+def test_what_was_in_time_stands_in_where_more_misses_the_accuracy_floor(kit: Kit) -> None:
+    asked, kit = asking(0.6, accuracy_min=1.0), one_side(kit)
+    mine, timed = chooser(kit, asked, as_foretold(asked, 1.3))
+    assert mine.choose() is not None
+    finished = {gates.counts for gates in mine._cuts}
+    assert len(finished) == 2
+    assert {gates.counts for gates in timed.asked} >= finished
+
+
 def test_more_that_is_late_is_not_taken(kit: Kit) -> None:
     asked, kit = asking(0.6), one_side(kit)
     plain, _ = chooser(kit, asked, as_foretold(asked))
