@@ -12,7 +12,6 @@ import shlex
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,19 +19,14 @@ from typing import Any
 
 import torch
 
-from assembler.device import Profile
-from assembler.measure import ensure_profile
 from assembler.pieces import PUBLISHED, STANDING, TRAINING, Pieces
-from assembler.propose import Estimator
 from benchmarks.machine import describe_machine
-from benchmarks.quality import RESULTS, SEED, Bench, tell
-from benchmarks.rivals import Rivals
+from benchmarks.quality import RESULTS, SEED, open_bench, tell
 from benchmarks.scratch import augmentation_of
 from benchmarks.shapes import asking, dense_ms
 from benchmarks.tasks import class_sets
 from service.zoo import shipped_zoo
 from supernet.card import CARD_FILE, load_card
-from supernet.checkpoint import load_checkpoint
 from supernet.data import load_data
 from supernet.named import NAMED_FILE
 
@@ -132,15 +126,10 @@ def measured(
     """
     data, rows, chosen, limits = load_data(data_path), list[dict[str, Any]](), list[tuple[int, ...]](), {}
     for variant in variants:
-        checkpoint = load_checkpoint(variant.folder, datasets=data_path.parent)
-        estimator = Estimator(variant.folder, checkpoint.card, variant.pieces)
-        with tempfile.TemporaryDirectory() as kept:
-            *_, profile = ensure_profile(checkpoint.card, Path(kept))
-        assert isinstance(profile, Profile)
-        bench = Bench(Rivals(checkpoint, estimator, profile, data), [])
+        bench = open_bench(variant.folder, data, data_path.parent, pieces=variant.pieces)
         if not chosen:
             chosen = [classes for count in COUNTS for classes in class_sets(bench.closeness, count, sets)]
-            limits = {budget: budget * dense_ms(estimator, profile) for budget in budgets}
+            limits = {budget: budget * dense_ms(bench.estimator, bench.profile) for budget in budgets}
         row: dict[str, Any] = {"variant": variant.name}
         for budget, limit in limits.items():
             accuracies = []

@@ -12,7 +12,6 @@ import argparse
 import json
 import multiprocessing
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,19 +22,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from assembler.device import Profile
-from assembler.measure import ensure_profile
 from assembler.probe import features, fresh_head, start_head
-from assembler.propose import Estimator
 from benchmarks.machine import describe_machine
-from benchmarks.quality import RESULTS, SEED, Bench, gates_of, tell
-from benchmarks.rivals import Rivals
+from benchmarks.quality import RESULTS, SEED, gates_of, open_bench, tell
 from benchmarks.shapes import asking, dense_ms
 from benchmarks.tasks import class_sets
 from service.zoo import shipped_zoo
 from supernet.augment import Augmentation, augment
 from supernet.backbones import LITE0, grow, settle
-from supernet.checkpoint import load_checkpoint
+from supernet.card import load_card
 from supernet.data import DataSet, Split, load_data
 from supernet.evaluate import as_batch
 from supernet.gates import Gates, full_gates, prefix_gates
@@ -62,14 +57,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = shipped_zoo() / options.supernet
-    checkpoint = load_checkpoint(folder, datasets=options.data.parent)
-    card = checkpoint.card
+    card = load_card(folder)
     data = load_data(options.data, side_px=card.architecture.input.height)
-    estimator = Estimator(folder, card)
-    with tempfile.TemporaryDirectory() as kept:
-        *_, profile = ensure_profile(card, Path(kept))
-    assert isinstance(profile, Profile)
-    bench = Bench(Rivals(checkpoint, estimator, profile, data), [])
+    bench = open_bench(folder, data, options.data.parent)
     probe = Probe(data, card.architecture.input.height)
     everything = tuple(range(len(card.classes)))
     epoch_s = seconds_of_step(data, everything, full_gates(card.architecture)) * len(data.train) / BATCH
@@ -78,7 +68,7 @@ def main() -> None:
         "supernet": options.supernet,
         "checkpoint": card.digest,
         "seed": SEED,
-        "dense_ms": round(dense_ms(estimator, profile), 3),
+        "dense_ms": round(dense_ms(bench.estimator, bench.profile), 3),
         "epoch_s": round(epoch_s, 1),
         "rows": [],
     }
@@ -87,7 +77,7 @@ def main() -> None:
     for number, classes in enumerate(sets, 1):
         row = {"classes": classes, "probe": probe.accuracy(classes), **bench.rivals.dense(classes)}
         for budget in BUDGETS:
-            limit = budget * dense_ms(estimator, profile)
+            limit = budget * dense_ms(bench.estimator, bench.profile)
             assembly, took = bench.generated(asking([card.classes[c] for c in classes], limit))
             if assembly is None or assembly.measured is None:
                 continue

@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from assembler.device import Profile
 from assembler.errors import Infeasible
 from assembler.measure import ensure_profile, measure_model
 from assembler.neighbours import neighbours
+from assembler.pieces import Pieces
 from assembler.propose import Estimator, least_cost
 from assembler.scenario import Scenario
 from assembler.session import single_threaded
@@ -73,20 +75,15 @@ def main() -> None:
     path = FOLDER / f"{options.supernet}.json"
     yardstick = json.loads(path.read_text()) if path.exists() else {"recipe": None, "networks": []}
     folder = shipped_zoo() / options.supernet
-    checkpoint, data = load_checkpoint(folder, datasets=options.data.parent), load_data(options.data)
-    estimator = Estimator(folder, checkpoint.card)
-    with tempfile.TemporaryDirectory() as kept:
-        *_, profile = ensure_profile(checkpoint.card, Path(kept))
-    assert isinstance(profile, Profile)
-    bench = Bench(Rivals(checkpoint, estimator, profile, data), yardstick["networks"])
+    bench = open_bench(folder, load_data(options.data), options.data.parent, networks=yardstick["networks"])
     rows = bench.run(options.sets)
     found = {
         "machine": describe_machine(),
         "supernet": options.supernet,
-        "checkpoint": checkpoint.card.digest,
+        "checkpoint": bench.checkpoint.card.digest,
         "seed": SEED,
         "recipe_from_scratch": yardstick["recipe"],
-        "dense_ms": round(dense_ms(estimator, profile), 4),
+        "dense_ms": round(dense_ms(bench.estimator, bench.profile), 4),
         "rows": rows,
         "dense": bench.dense(options.sets),
         "bound": bench.bound(BOUND_SETS),
@@ -109,7 +106,7 @@ def tell(what: str) -> None:
 class Bench:
     """All comparisons of one checkpoint on this machine."""
 
-    def __init__(self, rivals: Rivals, networks: list[dict[str, Any]]) -> None:
+    def __init__(self, rivals: Rivals, networks: Sequence[dict[str, Any]]) -> None:
         self.rivals = rivals
         self.data, self.estimator, self.profile = rivals.data, rivals.estimator, rivals.profile
         self.checkpoint = rivals.checkpoint
@@ -203,7 +200,6 @@ class Bench:
             "generated": round(self.tested(assembly.content, classes), 4),
             "test_images": len(self.rivals.test_images(classes)),
             "gates": self.rivals.gates_for(classes, 1.0, gates).active,
-            "delivered": gates.active,
             "by_classes": gates != self.rivals.gates_for(self.everything, 0.0, gates),
         }
         return row | self.rivals.at(classes, gates, wrong), assembly.content
@@ -309,6 +305,31 @@ class Bench:
 
     def _names(self, classes: tuple[int, ...]) -> list[str]:
         return [self.data.classes[c] for c in classes]
+
+
+def open_bench(
+    folder: Path,
+    data: DataSet,
+    datasets: Path,
+    *,
+    networks: Sequence[dict[str, Any]] = (),
+    pieces: Pieces = Pieces(),
+) -> Bench:
+    """Load a checkpoint, measure this machine for it, and return the comparisons.
+
+    Args:
+        folder: of the checkpoint.
+        data: what it was trained on.
+        datasets: folder of the data sets at hand.
+        networks: from scratch, as a yardstick lists them.
+        pieces: of serving.
+    """
+    checkpoint = load_checkpoint(folder, datasets=datasets)
+    estimator = Estimator(folder, checkpoint.card, pieces)
+    with tempfile.TemporaryDirectory() as kept:
+        *_, profile = ensure_profile(checkpoint.card, Path(kept))
+    assert isinstance(profile, Profile)
+    return Bench(Rivals(checkpoint, estimator, profile, data), networks)
 
 
 def gates_of(assembly: Assembly, height: int) -> Gates:

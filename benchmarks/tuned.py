@@ -9,7 +9,6 @@ scratch that see as many images. Writes ``<out>/tuned-<supernet>.json`` and a ta
 import argparse
 import json
 import multiprocessing
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -17,13 +16,9 @@ from typing import Any
 
 import torch
 
-from assembler.device import Profile
-from assembler.measure import ensure_profile
-from assembler.propose import Estimator
 from benchmarks.machine import describe_machine
-from benchmarks.quality import RESULTS, SEED, Bench, gates_of, tell
+from benchmarks.quality import RESULTS, SEED, gates_of, open_bench, tell
 from benchmarks.report import difference, mean, percent, points
-from benchmarks.rivals import Rivals
 from benchmarks.scratch import augmentation_of, fit, tested
 from benchmarks.shapes import asking, dense_ms
 from benchmarks.tasks import class_sets
@@ -51,23 +46,20 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = shipped_zoo() / options.supernet
-    checkpoint, data = load_checkpoint(folder, datasets=options.data.parent), load_data(options.data)
-    estimator = Estimator(folder, checkpoint.card)
-    with tempfile.TemporaryDirectory() as kept:
-        *_, profile = ensure_profile(checkpoint.card, Path(kept))
-    assert isinstance(profile, Profile)
-    bench = Bench(Rivals(checkpoint, estimator, profile, data), [])
-    limit, rows, plans = options.budget * dense_ms(estimator, profile), [], []
+    data = load_data(options.data)
+    bench = open_bench(folder, data, options.data.parent)
+    card = bench.checkpoint.card
+    limit, rows, plans = options.budget * dense_ms(bench.estimator, bench.profile), [], []
     for classes in class_sets(bench.closeness, 5, options.sets):
         assembly, seconds = bench.generated(asking([data.classes[c] for c in classes], limit))
         if assembly is None:
             continue
-        gates = gates_of(assembly, checkpoint.card.architecture.input.height)
+        gates = gates_of(assembly, card.architecture.input.height)
         pruned = bench.rivals.pruned(classes, gates)
         assert pruned is not None
         row = {"classes": classes, "counts": gates.counts, "side": gates.side, "took_s": round(seconds, 3)}
         rows.append(row | {"generated": round(bench.tested(assembly.content, classes), 4)})
-        plans.append((options.data, folder, list(classes), pruned, gates, augmentation_of(checkpoint.card)))
+        plans.append((options.data, folder, list(classes), pruned, gates, augmentation_of(card)))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, context, torch.set_num_threads, (1,)) as pool:
         futures = {
@@ -81,7 +73,7 @@ def main() -> None:
     found = {
         "machine": describe_machine(),
         "supernet": options.supernet,
-        "checkpoint": checkpoint.card.digest,
+        "checkpoint": card.digest,
         "seed": SEED,
         "budget": options.budget,
         "rows": rows,
