@@ -245,7 +245,7 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
 
     def choosing(learning: bool) -> Sampler:
         if "ladder" in without:
-            return random
+            return elastic_sampler(setup.architecture, classes, closeness)
         return joint_sampler(
             assembler,
             setup.architecture,
@@ -260,12 +260,17 @@ def _take_part(setup: Setup, rank: int) -> Iterator[Progress | Trained]:
     yield from _phase(setup, run, "full", lambda draw, progress: [], rank, fingerprint)
     if run.step == ends["full"]:
         _go_back(run, setup, rank)
-        _find_neighbours(run, setup, assembler)
-    closeness = None if "clusters" in without else assembler.closeness.numpy()
-    random = elastic_sampler(setup.architecture, classes, closeness)
+        if "full" not in without:
+            _find_neighbours(run, setup, assembler)
+    # Weights that were not trained know of no neighbours.
+    known = None if without & {"clusters", "full"} else assembler.closeness.numpy()
+    random = elastic_sampler(setup.architecture, classes, known)
     yield from _phase(setup, run, "elastic", random, rank, fingerprint)
     if run.step == ends["elastic"]:
+        if "full" in without:
+            _find_neighbours(run, setup, assembler)
         yield from _start_assembler(run, setup, assembler, profile, rank)
+    closeness = None if "clusters" in without else assembler.closeness.numpy()
     with closing(_phase(setup, run, "joint", choosing(learning=True), rank, fingerprint)) as steps:
         for progress in steps:
             share_gradients(list(assembler.parameters()), setup.processes)

@@ -21,7 +21,8 @@ import torch
 
 from assembler.pieces import PUBLISHED, STANDING, TRAINING, Pieces
 from benchmarks.machine import describe_machine
-from benchmarks.quality import RESULTS, SEED, open_bench, tell
+from benchmarks.quality import RESULTS, SEED, Bench, open_bench, tell
+from benchmarks.report import difference, percent, points
 from benchmarks.scratch import augmentation_of
 from benchmarks.shapes import asking, dense_ms
 from benchmarks.tasks import class_sets
@@ -122,9 +123,12 @@ def measured(
 ) -> list[dict[str, Any]]:
     """Return the mean accuracy of the models that every variant generates, by share of the dense net's latency.
 
+    It is compared with the first variant's over the class sets that both have a model for.
     The class sets and the limits are those of the first variant.
     """
-    data, rows, chosen, limits = load_data(data_path), list[dict[str, Any]](), list[tuple[int, ...]](), {}
+    data, chosen, limits = load_data(data_path), list[tuple[int, ...]](), {}
+    rows: list[dict[str, Any]] = []
+    whole: dict[float, dict[tuple[int, ...], float]] = {}
     for variant in variants:
         bench = open_bench(variant.folder, data, data_path.parent, pieces=variant.pieces)
         if not chosen:
@@ -132,17 +136,45 @@ def measured(
             limits = {budget: budget * dense_ms(bench.estimator, bench.profile) for budget in budgets}
         row: dict[str, Any] = {"variant": variant.name}
         for budget, limit in limits.items():
-            accuracies = []
-            for classes in chosen:
-                asked = asking([data.classes[c] for c in classes], limit, verify=variant.verify)
-                assembly, _ = bench.generated(asked)
-                if assembly is not None:
-                    accuracies.append(bench.tested(assembly.content, classes))
-            mean = round(statistics.mean(accuracies), 4) if accuracies else None
-            row[f"{budget:.0%}"] = {"models": len(accuracies), "accuracy": mean}
+            models = generated(bench, chosen, limit, verify=variant.verify)
+            first = whole.setdefault(
+                budget, {classes: model["accuracy"] for classes, model in models.items()}
+            )
+            cell = [model | {"whole": first.get(classes)} for classes, model in models.items()]
+            row[f"{budget:.0%}"] = summed_up(cell)
         rows.append(row)
         tell(json.dumps(row))
     return rows
+
+
+def generated(
+    bench: Bench, chosen: list[tuple[int, ...]], limit: float, *, verify: bool
+) -> dict[tuple[int, ...], dict[str, Any]]:
+    """Return accuracy and seconds of the models of some class sets within a latency limit, those that there are."""
+    found: dict[tuple[int, ...], dict[str, Any]] = {}
+    for classes in chosen:
+        assembly, seconds = bench.generated(
+            asking([bench.data.classes[c] for c in classes], limit, verify=verify)
+        )
+        if assembly is not None:
+            found[classes] = {"accuracy": bench.tested(assembly.content, classes), "seconds": seconds}
+    return found
+
+
+def summed_up(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the models of a cell have in common: how many, means, and the difference from the whole method's.
+
+    Args:
+        models: accuracy, seconds, and as ``whole`` the accuracy of the first variant's model, None where it has none.
+    """
+    found: dict[str, Any] = {"models": len(models), "accuracy": None}
+    if models:
+        found["accuracy"] = round(statistics.mean(model["accuracy"] for model in models), 4)
+        found["median_s"] = round(statistics.median(model["seconds"] for model in models), 4)
+    compared = difference(models, "accuracy", "whole")
+    if compared is not None and compared[2] > 1:
+        found |= {"gain": round(compared[0], 4), "gain_error": round(compared[1], 4), "compared": compared[2]}
+    return found
 
 
 def table(found: dict[str, Any]) -> str:
@@ -153,16 +185,26 @@ def table(found: dict[str, Any]) -> str:
         "",
         f"Measured by `python -m benchmarks.ablation --supernet {found['supernet']}` on {found['machine']['cpu']}. "
         "Mean accuracy on test images, %, of the same class sets of 3 and 5 at shares of the dense net's latency; "
-        "models in brackets.",
+        "below the first row the difference in points from it, over the class sets that both have a model for, with "
+        "its standard error. Medians of the seconds that a model takes.",
         "",
-        f"| | {' | '.join(shares)} |",
-        f"|---|{'---|' * len(shares)}",
+        f"| | {' | '.join(f'{share} | s' for share in shares)} |",
+        f"|---|{'---|---|' * len(shares)}",
     ]
-    for row in found["rows"]:
-        cells = [row[share] for share in shares]
-        told = ["-" if c["accuracy"] is None else f"{100 * c['accuracy']:.1f} ({c['models']})" for c in cells]
-        lines.append(f"| {row['variant']} | {' | '.join(told)} |")
+    for number, row in enumerate(found["rows"]):
+        cells = [told(row[share], first=number == 0) for share in shares]
+        lines.append(f"| {row['variant']} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def told(cell: dict[str, Any], *, first: bool) -> str:
+    """Return two cells of the table: accuracy with its difference, and seconds."""
+    if cell["accuracy"] is None:
+        return "- | -"
+    accuracy = percent(cell["accuracy"])
+    if not first and "gain" in cell:
+        accuracy += f" ({points((cell['gain'], cell['gain_error'], cell['compared']))})"
+    return f"{accuracy} | {cell['median_s']:.2f}"
 
 
 if __name__ == "__main__":

@@ -111,6 +111,7 @@ class Bench:
         self.data, self.estimator, self.profile = rivals.data, rivals.estimator, rivals.profile
         self.checkpoint = rivals.checkpoint
         self.networks = networks
+        self.shapes: dict[float, Gates] = {}
         self.everything = tuple(range(len(self.data.classes)))
         calibration = self.checkpoint.calibration.balanced(NEIGHBOUR_IMAGES, SEED)
         self.closeness = neighbours(
@@ -168,7 +169,7 @@ class Bench:
             limit = budget * dense_ms(self.estimator, self.profile)
         else:
             if "mmac" in network:
-                shape = shape_of_macs(self.estimator, self.profile, 1e6 * network["mmac"])
+                shape = self.shape_of(network["mmac"])
             else:
                 shape = prefix_gates(tuple(network["counts"]), network.get("side"))
             took = measured_ms(shape, self.estimator, self.profile, len(classes)) * network.get("share", 1.0)
@@ -203,6 +204,12 @@ class Bench:
             "by_classes": gates != self.rivals.gates_for(self.everything, 0.0, gates),
         }
         return row | self.rivals.at(classes, gates, wrong), assembly.content
+
+    def shape_of(self, mmac: float) -> Gates:
+        """Return the largest shape of no more than so many million multiply-accumulates."""
+        if mmac not in self.shapes:
+            self.shapes[mmac] = shape_of_macs(self.estimator, self.profile, 1e6 * mmac)
+        return self.shapes[mmac]
 
     def generated(self, scenario: Scenario) -> tuple[Assembly | None, float]:
         """Return the Assembly of a scenario, None where it ends infeasible, and the seconds it took."""

@@ -179,6 +179,7 @@ def other_figures(found: dict[str, Any]) -> list[str]:
     again = sum(min(row["measured_again_ms"]) <= row["limit_ms"] for row in made)
     took = np.array([row["took_s"] for row in made])
     errors = [abs(row["predicted_accuracy"] - row["generated"]) for row in made]
+    told = [row["validation_accuracy"] - row["generated"] for row in made]
     bound = [row for row in found["bound"] if row["made"]]
     lines = [
         f"- within their limit: {within} of {len(made)} as delivered, {again} measured again at the end, "
@@ -188,6 +189,8 @@ def other_figures(found: dict[str, Any]) -> list[str]:
         f"- foretold accuracy: mean absolute error {100 * statistics.mean(errors):.2f} points on test images, "
         f"Kendall's tau {kendall([(row['predicted_accuracy'], row['generated']) for row in made]):.2f}"
         f"{by_chance(made)}",
+        f"- accuracy told with a model, on validation images that it was chosen by: {100 * statistics.mean(told):+.2f} "
+        f"points from that on test images on average, mean absolute error {100 * statistics.mean(map(abs, told)):.2f}",
         f"- foretold latency, memory, file size: mean errors {', '.join(errors_of_figures(made))}",
         f"- time of a model: p50 {np.percentile(took, 50):.2f} s, p95 {np.percentile(took, 95):.2f} s, "
         f"most {took.max():.2f} s",

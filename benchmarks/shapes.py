@@ -45,12 +45,13 @@ def shape_of_macs(estimator: Estimator, profile: Profile, most: float) -> Gates:
     """Return the largest gates for all classes, the image as it is, of no more multiply-accumulates than some."""
     architecture, dense = estimator.card.architecture, dense_ms(estimator, profile)
     found = prefix_gates((0,) * len(architecture.blocks))
+    largest = 0.0
     for budget in np.linspace(0.01, 1.0, 100):
         scenario = asking(estimator.card.classes, float(budget) * dense)
         caps = hopeful(caps_of(scenario.limits), profile)
         for proposal in portfolio(scenario, estimator, profile, caps, None)[:1]:
-            if macs(architecture, proposal.gates.counts, 1) <= most:
-                found = proposal.gates
+            if largest < (takes := macs(architecture, proposal.gates.counts, 1)) <= most:
+                found, largest = proposal.gates, takes
     return found
 
 

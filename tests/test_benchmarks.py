@@ -103,6 +103,7 @@ def found() -> dict[str, Any]:
         "predicted_memory_mb": 2.0,
         "memory_mb": 2.5,
         "predicted_accuracy": 0.9,
+        "validation_accuracy": 0.91,
         "took_s": 0.5,
         "agnostic": 0.8,
         "agnostic_refit": 0.85,
@@ -144,6 +145,7 @@ def test_a_report_tells_means_over_the_rows_that_have_a_figure(tmp_path: Path) -
     assert "| clusters of 2 to 5 | 10% | 88.0 | 86.0 | +2.00 ± 0.00 | 0.33 | 0.33 |" in told
     assert "within their limit: 3 of 3 as delivered, 0 measured again" in told
     assert "that bind: 1 of 2 met" in told
+    assert "-2.00 points from that on test images on average, mean absolute error 2.67\n" in told
     assert "foretold latency, memory, file size: mean errors 10.0%, 20.0%\n" in told
     assert "without verification: p50 0.200 s" in told
     assert "refined for 20 s: +1.20 points on 2 models" in told

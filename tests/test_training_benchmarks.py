@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from assembler.cost import macs
+from assembler.nominal import nominal_profile
 from assembler.pieces import Pieces
+from assembler.propose import Estimator
 from benchmarks import scratch
-from benchmarks.ablation import BUDGETS, Variant, measured, of_serving
+from benchmarks.ablation import BUDGETS, Variant, measured, of_serving, summed_up
 from benchmarks.ablation import table as ablation_table
 from benchmarks.report import chosen_by_classes, overlap, refusals, with_scratch
 from benchmarks.scratch import augmentation_of, fit, write
+from benchmarks.shapes import shape_of_macs
 from benchmarks.tuned import SECONDS, compared
 from benchmarks.tuned import table as tuned_table
 from service.zoo import shipped_zoo
@@ -104,15 +108,30 @@ def test_models_are_generated_without_each_piece_at_the_same_limits(stripes: Pat
     assert whole["models"] == unfitted["models"] == 2
     # Its weights are random: a head that is not fitted knows nothing.
     assert whole["accuracy"] > unfitted["accuracy"] + 0.1
-    found = {"supernet": "small", "machine": {"cpu": "a cpu"}, "rows": rows}
-    assert (
-        f"| whole | {' | '.join(said(rows[0][f'{budget:.0%}']) for budget in BUDGETS)} |"
-        in ablation_table(found)
-    )
+    assert unfitted["compared"] == 2
+    assert unfitted["gain"] == pytest.approx(unfitted["accuracy"] - whole["accuracy"], abs=2e-4)
+    assert whole["gain"] == whole["gain_error"] == 0.0
+    assert min(whole["median_s"], unfitted["median_s"]) > 0.0
 
 
-def said(cell: dict[str, Any]) -> str:
-    return "-" if cell["accuracy"] is None else f"{100 * cell['accuracy']:.1f} ({cell['models']})"
+def test_a_piece_is_compared_over_the_class_sets_that_both_have_a_model_for() -> None:
+    models = [(0.9, 0.8, 0.3), (0.7, 0.8, 0.1), (0.5, None, 0.4), (0.9, 0.6, 0.5)]
+    names = ("accuracy", "whole", "seconds")
+    cell = summed_up([dict(zip(names, model, strict=True)) for model in models])
+    assert cell == {
+        "models": 4,
+        "accuracy": 0.75,
+        "median_s": 0.35,
+        "gain": 0.1,
+        "gain_error": pytest.approx(0.2 / 3**0.5, abs=1e-4),
+        "compared": 3,
+    }
+    none = summed_up([])
+    assert none == {"models": 0, "accuracy": None}
+    rows = [{"variant": name, "10%": none, "20%": cell, "40%": cell} for name in ("whole", "without a piece")]
+    told = ablation_table({"supernet": "small", "machine": {"cpu": "a cpu"}, "rows": rows})
+    assert "| whole | - | - | 75.0 | 0.35 | 75.0 | 0.35 |" in told
+    assert "| without a piece | - | - | 75.0 (+10.00 ± 11.55) | 0.35 | " in told
 
 
 def test_every_piece_of_serving_has_a_variant_without_it() -> None:
@@ -121,6 +140,16 @@ def test_every_piece_of_serving_has_a_variant_without_it() -> None:
     for name in Pieces.__slots__:
         assert any(getattr(one.pieces, name) != getattr(Pieces(), name) for one in variants), name
     assert len({one.name for one in variants}) == len(variants)
+
+
+def test_the_shape_of_so_many_multiply_accumulates_is_the_largest_there_is(tmp_path: Path) -> None:
+    card, profile = small_checkpoint(tmp_path, small_supernet()), nominal_profile(SMALL)
+    estimator = Estimator(tmp_path, card)
+    dense = macs(SMALL, full_gates(SMALL).counts, 1)
+    assert shape_of_macs(estimator, profile, dense) == full_gates(SMALL)
+    assert shape_of_macs(estimator, profile, 1) == prefix_gates((0, 0, 0))
+    found = macs(SMALL, shape_of_macs(estimator, profile, 0.6 * dense).counts, 1)
+    assert 0.3 * dense < found <= 0.6 * dense
 
 
 def test_a_report_tells_what_was_refused_and_what_the_classes_chose() -> None:

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from assembler.candidate import cut, finish
+from assembler.neighbours import neighbours
 from assembler.nominal import nominal_profile
 from assembler.pieces import PUBLISHED, STANDING, TRAINING, Pieces
 from assembler.propose import Estimator, least_cost, propose
 from assembler.scenario import Scenario, parse_scenario
-from assembler.train import STATE_FILE, Progress, Setup, Trained, phase_ends, train
+from assembler.train import NEIGHBOUR_IMAGES, STATE_FILE, Progress, Setup, Trained, phase_ends, train
 from supernet.backbones import LITE0, grow
 from supernet.data import DataSet, Split
 from supernet.gates import full_gates
@@ -79,6 +80,17 @@ def stopped_at(setup: Setup, step: int) -> dict[str, Any]:
         next(each for each in steps if isinstance(each, Progress) and each.step == step)
     found: dict[str, Any] = torch.load(setup.work / STATE_FILE, weights_only=True)
     return found
+
+
+def test_neighbours_are_found_by_weights_that_were_trained(tmp_path: Path) -> None:
+    setup = short_setup(tmp_path, without=frozenset({"full"}))
+    average = Supernet(SMALL, len(CLASSES))
+    average.load_state_dict(stopped_at(setup, phase_ends(10, setup.shares)["elastic"])["average"])
+    split = [part.balanced(NEIGHBOUR_IMAGES, seed=1) for part in (setup.data.train, setup.data.val)]
+    *_, trained = train(setup)
+    assert isinstance(trained, Trained)
+    found = neighbours(average, setup.data.groups, *split)
+    assert np.allclose(trained.assembler.closeness.numpy(), found, atol=1e-5)
 
 
 def test_published_weights_can_be_taken_as_they_are(tmp_path: Path) -> None:
