@@ -133,12 +133,13 @@ def foretell(
         gates = ladder.any_near(draw, architecture, profile)
         other = len(own.rows) < len(data.classes) and bool(draw.uniform() < OTHER_SHARE)
         task = Task(kind=Kind.CLASSIFICATION, classes=names, other=other)
-        images = task_images(outputs_of(task, data.classes, groups), calibration, validation, other=other)
+        outputs = outputs_of(task, data.classes, groups)
+        images = task_images(outputs, calibration, validation, other=other)
         accuracy = finish(cut(gates, supernet, images), architecture, images).accuracy
         assert accuracy is not None
         shares = shares_of(architecture, gates.counts, gates.side)
-        fare = references.fare(own).tolist()
-        rows.append([float(unseen), accuracy, *fare, float(own.count), float(other), *shares])
+        fare = references.fare(outputs, other=other).tolist()
+        rows.append([float(unseen), accuracy, *fare, float(outputs.count), *shares])
         yield Done(index + 1, pairs)
     predictor = Predictor(architecture, references.networks)
     error, count = _fit(predictor, torch.tensor(_gathered(rows, world)))
@@ -170,12 +171,12 @@ def _gathered(rows: list[list[float]], world: int) -> list[list[float]]:
 
 
 def _fit(predictor: Predictor, table: Tensor) -> tuple[float, int]:
-    """Fit on the rows (unseen, accuracy, fare 2 R, outputs, other, shares S) that are not unseen.
+    """Fit on the rows (unseen, accuracy, fare 2 R, outputs, shares S) that are not unseen.
 
     Return the mean absolute error on those that are, and how many these are.
     """
     unseen = table[:, 0] > 0
-    _, accuracy, *facts = torch.split(table, [1, 1, 2 * predictor.references, 1, 1, predictor.shares], dim=1)
+    _, accuracy, *facts = torch.split(table, [1, 1, 2 * predictor.references, 1, predictor.shares], dim=1)
 
     def off(which: Tensor) -> Tensor:
         found: Tensor = predictor(*(fact[which] for fact in facts))

@@ -116,21 +116,20 @@ class Predictor(nn.Module):
         super().__init__()
         self.references = references
         self.shares = len(architecture.blocks) + bool(architecture.sides)
-        self.task = nn.Linear(2 * references + 2, FORETELLING)
+        self.task = nn.Linear(2 * references + 1, FORETELLING)
         self.size = nn.Linear(self.shares, FORETELLING, bias=False)
         self.hidden = nn.Linear(FORETELLING, FORETELLING)
         self.last = nn.Linear(FORETELLING, 1)
 
-    def forward(self, fare: Tensor, outputs: Tensor, other: Tensor, shares: Tensor) -> Tensor:
+    def forward(self, fare: Tensor, outputs: Tensor, shares: Tensor) -> Tensor:
         """Return the accuracy, B x 1, 0..1.
 
         Args:
             fare: B x 2 R, see ``References.fare``.
-            outputs: B x 1, how many classes or groups of classes are told apart.
-            other: B x 1, 1 where the model has an output for none of the classes, else 0.
+            outputs: B x 1, how many there are: classes, groups of classes, perhaps one for all others.
             shares: B x S, see ``utility.shares_of``.
         """
-        known = torch.cat([fare, 1 / outputs, other], dim=1)
+        known = torch.cat([fare, 1 / outputs], dim=1)
         x = torch.tanh(self.task(known) + F.linear(shares, self.size.weight.abs()))
         x = torch.tanh(F.linear(x, self.hidden.weight.abs(), self.hidden.bias))
         result: Tensor = torch.sigmoid(F.linear(x, self.last.weight.abs(), self.last.bias))

@@ -95,13 +95,15 @@ class Estimator:
         """
         if len(task.classes) == 1 and not task.other:
             return 1.0
-        own = self.card.outputs(task.model_copy(update={"other": False}))
+        own = self.card.outputs(task)
         asked = {
-            "fare": self._fare(own)[None],
+            "fare": self._fare(own, other=task.other)[None],
             "outputs": np.array([[own.count]], np.float32),
-            "other": np.array([[task.other]], np.float32),
             "shares": np.array([shares_of(self.card.architecture, counts, side)], np.float32),
         }
+        if any(each.name == "other" for each in self._predictor.get_inputs()):
+            # Older predictors were fitted to how networks fare on the classes asked for alone, and told of the others.
+            asked["other"] = np.zeros((1, 1), np.float32)
         (accuracy,) = self._predictor.run(["accuracy"], asked)
         return float(accuracy[0, 0])
 

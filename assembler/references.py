@@ -33,11 +33,12 @@ class References:
         """How many networks there are."""
         return len(self.below)
 
-    def fare(self, outputs: Outputs) -> Array:
+    def fare(self, outputs: Outputs, *, other: bool = False) -> Array:
         """Return how every network fares on the images of a task's classes, 2 R numbers.
 
         First the log-odds of the share of images whose output is the most probable, then those of the mean probability
-        of the image's output; of R networks each.
+        of the image's output; of R networks each. With ``other`` the last output is for all classes not asked for, and
+        no more images of those are expected than of all the others.
         """
         rows, of = np.array(outputs.rows), np.array(outputs.of)
         output = np.full(self.below.shape[2], -1)
@@ -45,6 +46,12 @@ class References:
         wanted = output[self.labels]
         mine = wanted >= 0
         chances = np.exp(-STEP * self.below[:, mine][:, :, rows].astype(np.float32))
+        weights = np.ones(int(mine.sum()))
+        if other:
+            rest = wanted[mine] == outputs.count - 1
+            less = min(1.0, (~rest).sum() / max(1, rest.sum()))
+            weights[rest] = less
+            chances[:, :, of == outputs.count - 1] *= less
         chances /= chances.sum(axis=2, keepdims=True)
         if outputs.merged is not None:
             chances = chances @ np.eye(outputs.count, dtype=np.float32)[of]
@@ -52,7 +59,8 @@ class References:
             chances = chances[:, :, np.argsort(of)]
         right = chances.argmax(axis=2) == wanted[mine]
         sure = np.take_along_axis(chances, wanted[mine][None, :, None], axis=2)[:, :, 0]
-        share = np.clip(np.concatenate([right.mean(axis=1), sure.mean(axis=1)]), LEAST, MOST)
+        weights /= weights.sum()
+        share = np.clip(np.concatenate([right @ weights, sure @ weights]), LEAST, MOST)
         odds: Array = np.log(share / (1 - share)).astype(np.float32)
         return odds
 

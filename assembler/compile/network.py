@@ -52,10 +52,10 @@ def _suits(graph: Graph, assembler: Assembler, pooled: str, embedded: str, level
 def build_predictor(predictor: Predictor) -> bytes:
     """Return an ONNX model of the predictor.
 
-    Inputs ``fare`` B x 2 R, ``outputs`` and ``other``, each B x 1, and ``shares`` B x S; output ``accuracy`` B x 1.
+    Inputs ``fare`` B x 2 R, ``outputs`` B x 1, and ``shares`` B x S; output ``accuracy`` B x 1.
     """
     graph = Graph()
-    known = graph.node("Concat", "fare", graph.node("Reciprocal", "outputs"), "other", axis=1)
+    known = graph.node("Concat", "fare", graph.node("Reciprocal", "outputs"), axis=1)
     size = graph.node("MatMul", "shares", graph.weight(np.abs(_numbers(predictor.size.weight)).T))
     x = graph.node("Tanh", graph.node("Add", _linear(graph, known, predictor.task), size))
     x = graph.node("Tanh", _linear(graph, x, predictor.hidden, positive=True))
@@ -63,7 +63,6 @@ def build_predictor(predictor: Predictor) -> bytes:
     inputs: dict[str, Shape] = {
         "fare": ["B", 2 * predictor.references],
         "outputs": ["B", 1],
-        "other": ["B", 1],
         "shares": ["B", predictor.shares],
     }
     return graph.model(inputs, {"accuracy": ["B", 1]})

@@ -13,7 +13,7 @@ from assembler.model import Assembler, Predictor
 from assembler.nominal import nominal_profile
 from assembler.propose import near_ladder
 from supernet.data import DataSet
-from supernet.task import Outputs
+from supernet.task import Kind, Task, outputs_of
 from tests.shapes import SMALL
 from tests.small import CLASSES, small_images, small_supernet
 from tests.working import result_of
@@ -58,14 +58,16 @@ def found() -> Foretold:
 
 
 def asked(
-    found: Foretold, classes: tuple[int, ...], counts: tuple[int, ...], side: int, other: float
+    found: Foretold, classes: tuple[int, ...], counts: tuple[int, ...], side: int, *, other: bool
 ) -> tuple[torch.Tensor, ...]:
     """Return what the predictor is asked with."""
-    fare = torch.from_numpy(found.references.fare(Outputs(classes, tuple(range(len(classes))))))[None]
+    task = Task(kind=Kind.CLASSIFICATION, classes=tuple(CLASSES[c] for c in classes), other=other)
+    outputs = outputs_of(task, CLASSES, {})
+    fare = torch.from_numpy(found.references.fare(outputs, other=other))[None]
     shares = torch.tensor(
         [[*np.divide(counts, SMALL.modules), side / SMALL.input.height]], dtype=torch.float32
     )
-    return fare, torch.tensor([[float(len(classes))]]), torch.tensor([[other]]), shares
+    return fare, torch.tensor([[float(outputs.count)]]), shares
 
 
 def test_a_fifth_of_the_models_is_of_unseen_class_sets(found: Foretold) -> None:
@@ -87,12 +89,12 @@ def test_with_a_module_more_or_a_larger_side_accuracy_never_falls(found: Foretol
     sides = (*SMALL.sides[::-1], SMALL.input.height)
     shapes = list(product(*(range(n + 1) for n in SMALL.modules), range(len(sides))))
 
-    @given(st.sampled_from(shapes), st.integers(0, 3), class_sets, st.sampled_from([0.0, 1.0]))
-    def check(shape: tuple[int, ...], place: int, classes: tuple[int, ...], other: float) -> None:
+    @given(st.sampled_from(shapes), st.integers(0, 3), class_sets, st.booleans())
+    def check(shape: tuple[int, ...], place: int, classes: tuple[int, ...], other: bool) -> None:
         more = (*shape[:place], min(shape[place] + 1, max(shapes)[place]), *shape[place + 1 :])
         with torch.no_grad():
             small, large = (
-                float(found.predictor(*asked(found, classes, (a, b, c), sides[side], other)))
+                float(found.predictor(*asked(found, classes, (a, b, c), sides[side], other=other)))
                 for a, b, c, side in (shape, more)
             )
         assert small <= large + 1e-6
@@ -102,8 +104,8 @@ def test_with_a_module_more_or_a_larger_side_accuracy_never_falls(found: Foretol
 
 def test_all_modules_are_foretold_to_be_better_than_none(found: Foretold) -> None:
     with torch.no_grad():
-        none = found.predictor(*asked(found, (0, 3), (0, 0, 0), 8, 0.0))
-        every = found.predictor(*asked(found, (0, 3), SMALL.modules, 16, 0.0))
+        none = found.predictor(*asked(found, (0, 3), (0, 0, 0), 8, other=False))
+        every = found.predictor(*asked(found, (0, 3), SMALL.modules, 16, other=False))
     assert float(none) < float(every)
 
 
@@ -129,7 +131,7 @@ def fitted(accuracy_of_unseen: float | None) -> tuple[Predictor, float, int, tor
         accuracy = torch.where(unseen > 0, torch.tensor(accuracy_of_unseen), accuracy)
     torch.manual_seed(0)
     predictor = Predictor(SMALL, 2)
-    rows = torch.cat([unseen, accuracy, fare, outputs, torch.zeros(80, 1), shares], dim=1)
+    rows = torch.cat([unseen, accuracy, fare, outputs, shares], dim=1)
     return predictor, *_fit(predictor, rows), accuracy
 
 

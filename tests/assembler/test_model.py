@@ -60,12 +60,12 @@ def test_pairs_that_a_net_confuses_are_told() -> None:
 def test_predicted_accuracy_is_a_share_and_grows_with_every_module() -> None:
     torch.manual_seed(0)
     predictor = Predictor(SMALL, 2)
-    fare, outputs, other = torch.randn(40, 4), torch.full((40, 1), 3.0), torch.zeros(40, 1)
+    fare, outputs = torch.randn(40, 4), torch.full((40, 1), 3.0)
     shares = torch.rand(40, predictor.shares)
-    found = predictor(fare, outputs, other, shares)
+    found = predictor(fare, outputs, shares)
     assert found.shape == (40, 1)
     assert bool(((found > 0) & (found < 1)).all())
     for share in range(predictor.shares):
         more = shares.clone()
         more[:, share] += 0.1
-        assert bool((predictor(fare, outputs, other, more) >= found).all())
+        assert bool((predictor(fare, outputs, more) >= found).all())

@@ -20,9 +20,11 @@ from assembler.propose import (
 from assembler.scenario import Scenario, parse_scenario
 from assembler.search import search
 from assembler.utility import PORTFOLIO
+from service.zoo import shipped_zoo
 from supernet.backbones import LITE0
 from supernet.card import load_card
 from supernet.gates import full_gates, prefix_gates
+from supernet.task import Kind, Task
 from tests.shapes import SMALL
 from tests.small import CLASSES, small_checkpoint, small_supernet
 
@@ -87,6 +89,25 @@ def test_few_large_networks_are_compared_and_many_small_ones(estimator: Estimato
     dense = replace(found[0], gates=full_gates(large))
     assert affordable((dense,) * 5, large) == (dense,) * FEWEST_COMPARED
     assert affordable((), large) == ()
+
+
+def test_of_one_class_and_all_others_the_class_counts(estimator: Estimator) -> None:
+    tasks = [Task(kind=Kind.CLASSIFICATION, classes=(name,), other=True) for name in CLASSES]
+    found = [estimator.accuracy(task, (2, 3, 3)) for task in tasks]
+    assert len(set(found)) > len(CLASSES) // 2
+    assert all(0.0 < accuracy < 1.0 for accuracy in found)
+    assert estimator.accuracy(tasks[0].model_copy(update={"other": False}), (2, 3, 3)) == 1.0
+
+
+def test_older_predictors_are_asked_with_what_they_expect() -> None:
+    estimator = Estimator(shipped_zoo() / "fashion", load_card(shipped_zoo() / "fashion"))
+    hard, easy = (
+        estimator.accuracy(
+            Task(kind=Kind.CLASSIFICATION, classes=(name,), other=True), estimator.card.architecture.modules
+        )
+        for name in ("Shirt", "Bag")
+    )
+    assert hard + 0.03 < easy
 
 
 @pytest.mark.parametrize(

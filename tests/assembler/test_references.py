@@ -36,6 +36,18 @@ def test_classes_of_one_output_are_not_told_apart() -> None:
     assert np.isfinite(REFERENCES.fare(Outputs((1,), (0,)))).all()
 
 
+def test_images_of_no_class_asked_for_are_expected_as_often_as_those_of_all_others() -> None:
+    found = REFERENCES.fare(Outputs((2, 0, 1, 3), (0, 1, 1, 1)), other=True)
+    for network in range(2):
+        logits, mine = LOGITS[network], LABELS == 2
+        chances = np.exp(logits) * np.array([1 / 3, 1 / 3, 1.0, 1 / 3])
+        chance = chances[:, 2] / chances.sum(axis=1)
+        sure = (chance[mine].mean() + (1 - chance[~mine]).mean()) / 2
+        right = ((chance[mine] > 0.5).mean() + (chance[~mine] <= 0.5).mean()) / 2
+        assert found[network] == pytest.approx(odds(right), abs=0.15)
+        assert found[2 + network] == pytest.approx(odds(sure), abs=0.01)
+
+
 def test_they_are_read_as_they_were_written() -> None:
     found = read_references(io.BytesIO(REFERENCES.content))
     assert np.array_equal(found.below, REFERENCES.below)

@@ -50,7 +50,6 @@ def test_the_predictor_answers_the_same_without_torch() -> None:
     facts = {
         "fare": torch.randn(40, 6),
         "outputs": torch.randint(2, 7, (40, 1)).float(),
-        "other": (torch.rand(40, 1) < 0.5).float(),
         "shares": torch.rand(40, predictor.shares),
     }
     session = onnxruntime.InferenceSession(build_predictor(predictor))

@@ -64,7 +64,6 @@ def test_the_curve_is_what_predictor_and_nominal_device_say(checkpoint: Checkpoi
             "fare": references.fare(Outputs(tuple(range(6)), tuple(range(6))))[None],
             "outputs": np.full((1, 1), 6.0, np.float32),
             "shares": np.array([[*np.divide(gates.counts, SMALL.modules), side / 16]], np.float32),
-            "other": np.zeros((1, 1), np.float32),
         }
         accuracy = float(session.run(["accuracy"], asked)[0][0, 0])
         latency_ms = profile.latency_at(gates.side).predict_ms(gates.counts)
