@@ -17,6 +17,8 @@ MARGIN_PERCENTILE = 95
 # A machine repeats itself no better than this.
 LEAST_MARGIN = 0.02
 TENTH = 0.1
+# How many times more or less a block may take than on another machine of the same speed.
+FARTHEST = 3.0
 
 
 def fit_latency(
@@ -35,6 +37,33 @@ def fit_latency(
     return LatencyFit(
         table=tuple(tuple(row.tolist()) for row in rows), scale=scale, offset_ms=offset, margin=0.0
     )
+
+
+def believable(
+    table: Sequence[Sequence[float]],
+    expected: Sequence[Sequence[float]],
+    counts: Sequence[Sequence[int]],
+    measured_ms: Floats,
+) -> list[list[float]]:
+    """Return a table whose entries are within a third and three times of what another one leads to expect.
+
+    On a busy machine a few timings of blocks that take little are chance: modules that seem to be free would all be
+    chosen. What is expected is scaled to the machine by all nets together.
+
+    Args:
+        table: measured L x (M + 1), ms above the block without modules.
+        expected: L x (M + 1) of another machine.
+        counts: of N nets, modules on in each block.
+        measured_ms: their latencies, N numbers.
+    """
+    sums = np.array([sum(row[n] for row, n in zip(expected, net, strict=True)) for net in counts])
+    scale, _ = nonnegative(np.stack([sums, np.ones_like(sums)], axis=1), measured_ms)
+    rows = []
+    for row, other in zip(table, expected, strict=True):
+        cleaned = np.maximum.accumulate(np.asarray(row, np.float64) - row[0])
+        usual = (np.asarray(other, np.float64) - other[0]) * scale
+        rows.append((np.clip(cleaned, usual / FARTHEST, usual * FARTHEST) if scale else cleaned).tolist())
+    return rows
 
 
 def fit_memory(

@@ -20,6 +20,7 @@ from assembler.cost import peak_activation_bytes
 from assembler.device import (
     LOCAL,
     Device,
+    LatencyFit,
     Profile,
     Quality,
     ShrunkFit,
@@ -30,8 +31,9 @@ from assembler.device import (
     save_profile,
     this_machine,
 )
-from assembler.fit import fit_latency, fit_memory, mape_of, margin_of, within_tenth
+from assembler.fit import Floats, believable, fit_latency, fit_memory, mape_of, margin_of, within_tenth
 from assembler.meter import Meter
+from assembler.nominal import nominal_profile
 from assembler.plan import Counts, Plan, make_plan
 from assembler.subnet import random_subnet
 from supernet.card import BlockKind, Card, ImageInput
@@ -178,8 +180,9 @@ def measure_device(card: Card, device: Device = LOCAL, *, seed: int = 0) -> Iter
         paths = yield from _reported(_build([*nets, *tried], card, Path(folder)), 0, BUILD)
         turns = _take_turns(paths[: len(nets)], architecture.input, device, meter)
         latencies = yield from _reported(turns, BUILD, TURNS)
+        nominal = nominal_profile(architecture)
         fits = {
-            side: fit_latency(plan.table(mine), plan.fitted, np.array(mine[len(mine) - len(plan.fitted) :]))
+            side: _fit(plan, np.array(mine), nominal.latency_at(side))
             for side, plan, mine in zip(sides, plans, _split(latencies, plans), strict=True)
         }
         foretold = [fits[side].predict_ms(counts) for side, counts in tried]
@@ -208,6 +211,12 @@ def measure_device(card: Card, device: Device = LOCAL, *, seed: int = 0) -> Iter
             duration_s=time.monotonic() - start,
         ),
     )
+
+
+def _fit(plan: Plan, latencies: Floats, expected: LatencyFit) -> LatencyFit:
+    """Return what the latencies of a plan's nets say; ``expected`` is the nominal device's."""
+    table = believable(plan.table(latencies.tolist()), expected.table, plan.nets, latencies)
+    return fit_latency(table, plan.fitted, latencies[len(latencies) - len(plan.fitted) :])
 
 
 def _split(latencies: Sequence[float], plans: Sequence[Plan]) -> Iterator[Sequence[float]]:

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 
 from assembler.device import LatencyFit, Machine, MemoryFit, Profile, Quality, ShrunkFit
 from supernet.card import Architecture, Block, BlockKind
-from supernet.elastic import module_macs
-from supernet.shapes import ConvShape, module_shapes, neck_shape, stem_shapes
+from supernet.shapes import ConvShape, module_macs, module_shapes, neck_shape, stem_shapes
 
 MS_PER_MMAC = 0.016
 MS_PER_BLOCK = 0.004

@@ -8,18 +8,10 @@ import numpy as np
 from supernet.card import Architecture
 from supernet.gates import Gates
 from supernet.sampling import Closeness, random_task
-from supernet.shapes import module_shapes
+from supernet.shapes import module_macs
 from supernet.train import Sample, Sampler
 
 SMALLEST_SAMPLED = 0.03
-
-
-def module_macs(architecture: Architecture) -> tuple[int, ...]:
-    """Return the multiply-accumulates of one module of every block."""
-    return tuple(
-        sum(shape.macs for shape in module_shapes(architecture, block, block.module_channels))
-        for block in architecture.blocks
-    )
 
 
 def random_budget(draw: np.random.Generator) -> float:

@@ -117,3 +117,11 @@ def _padding(architecture: Architecture, kernel: int, stride: int) -> tuple[int,
         return kernel // 2, kernel // 2
     before = (kernel - stride) // 2
     return before, kernel - stride - before
+
+
+def module_macs(architecture: Architecture) -> tuple[int, ...]:
+    """Return the multiply-accumulates of one module of every block."""
+    return tuple(
+        sum(shape.macs for shape in module_shapes(architecture, block, block.module_channels))
+        for block in architecture.blocks
+    )

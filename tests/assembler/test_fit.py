@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from assembler.fit import (
     LEAST_MARGIN,
+    believable,
     fit_latency,
     fit_memory,
     left_out_errors,
@@ -34,6 +35,30 @@ def test_latency_without_noise_is_found_exactly() -> None:
 def test_a_row_that_falls_by_noise_is_flattened() -> None:
     fit = fit_latency([[0.0, 0.3, 0.2], [0.0, -0.1, 0.4, 0.4]], COUNTS, sums(TABLE) + 1)
     assert fit.table == ((0.0, 0.3, 0.3), (0.0, 0.0, 0.4, 0.4))
+
+
+def test_a_table_is_believed_as_far_as_another_machine_makes_it_likely() -> None:
+    expected = [[2 * value for value in row] for row in TABLE]
+    measured = sums(TABLE) + 1
+    assert believable(TABLE, expected, COUNTS, measured) == [
+        pytest.approx([value - row[0] for value in row]) for row in TABLE
+    ]
+    free = believable([[0.0, 0.0, 0.0], TABLE[1]], expected, COUNTS, measured)
+    assert free[0] == pytest.approx([0.0, 0.1, 0.5 / 3])
+    dear = believable([[0.0, 2.0, 2.0], TABLE[1]], expected, COUNTS, measured)
+    assert dear[0] == pytest.approx([0.0, 0.9, 1.5])
+
+
+@given(st.lists(st.floats(-1.0, 1.0), min_size=7, max_size=7), st.integers(0, 2**32 - 1))
+def test_whatever_was_timed_a_believed_row_never_falls_and_no_module_is_free(
+    noise: list[float], seed: int
+) -> None:
+    table = [[0.0, *noise[:2]], [noise[2], *noise[3:6]]]
+    measured = np.random.default_rng(seed).uniform(0.5, 1.5, len(COUNTS)) * (sums(TABLE) + 1)
+    found = believable(table, TABLE, COUNTS, measured)
+    assert all(np.diff(row).min() >= 0 for row in found)
+    scale, _ = nonnegative(np.stack([sums(TABLE), np.ones(len(COUNTS))], axis=1), measured)
+    assert (scale == 0) or all(row[-1] > 0 for row in found)
 
 
 def test_memory_without_noise_is_found_exactly() -> None:
