@@ -22,7 +22,7 @@ from assembler.refine import refine
 from assembler.scenario import Limits, OnInfeasible, Scenario
 from assembler.search import Caps
 from assembler.subnet import Subnet
-from assembler.timing import MEASURED, RESERVE, RETRIES, Timed, fits, hopeful, quickest
+from assembler.timing import RESERVE, RETRIES, Timed, fits, hopeful, quickest
 from assembler.verify import verify
 from supernet.augment import Augmentation
 from supernet.card import Card
@@ -199,11 +199,12 @@ def _verified(
 
 
 def _reachable(scenario: Scenario, card: Card, profile: Profile) -> Caps:
-    """Return the scenario's caps less the reserve, those below the cheapest model raised to it."""
+    """Return the scenario's caps, latency less the reserve, those below the cheapest model raised to it."""
     needed = needed_limits(least_cost(scenario, card, profile), profile)
     caps = caps_of(scenario.limits)
     limits = scenario.limits.requested
-    reserved = {name: limits[name] * RESERVE if name in MEASURED else limits[name] for name in limits}
+    # Networks are proposed with the profile's margin on memory, but in hope on latency: see ``hopeful``.
+    reserved = {name: limits[name] * RESERVE if name == "latency_ms" else limits[name] for name in limits}
     return replace(
         caps, **{name: max(reserved[name], least) for name, least in needed.items() if name in limits}
     )

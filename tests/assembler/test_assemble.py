@@ -196,6 +196,17 @@ def test_a_model_may_use_its_limit_up_where_it_is_timed(tmp_path: Path) -> None:
     assert sum(map(len, assembly.manifest["supernet"]["modules_on"])) > sum(foretold.gates.counts)
 
 
+def test_of_a_limit_on_memory_a_verified_model_uses_as_much_as_was_foretold(kit: Kit) -> None:
+    checkpoint, estimator, profile = kit
+    careful = profile.model_copy(update={"memory": profile.memory.model_copy(update={"margin": 0.5})})
+    dense = made(kit, scenario({"size_mb": 1.0}))
+    asked = scenario({"memory_mb": dense.predicted.memory_mb * 1.501})
+    *_, assembly = assemble(asked, checkpoint, estimator, careful)
+    assert isinstance(assembly, Assembly)
+    assert assembly.predicted.memory_mb == pytest.approx(dense.predicted.memory_mb, rel=0.005)
+    assert assembly.manifest["supernet"]["modules_on"] == dense.manifest["supernet"]["modules_on"]
+
+
 def test_an_unverified_model_is_cut_out_as_foretold(kit: Kit) -> None:
     dense = made(kit, scenario({"size_mb": 1.0}))
     asked = scenario({"size_mb": len(dense.content) * 0.8 / 1e6, "accuracy_min": 0.01}, verify=False)
