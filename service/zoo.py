@@ -8,8 +8,8 @@ from pathlib import Path
 
 from service.errors import SettingInvalid
 from supernet.card import CARD_FILE, Card, load_card
-from supernet.errors import DataMissing
-from supernet.named import NAMED_FILE, data_at_hand, load_named
+from supernet.errors import DataInvalid, DataMissing
+from supernet.named import NAMED_FILE, check_files, data_at_hand, load_named
 
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -44,8 +44,8 @@ def find_members(
 ) -> tuple[Member, ...]:
     """Return all checkpoints, every file of them checked, by name.
 
-    A shipped one that takes its images from a data set that is not at hand says so in ``lacks``; with a warning in the
-    log where data sets are named.
+    A shipped one that takes its images from a data set that is not at hand, or of which a file is another, says so in
+    ``lacks``; with a warning in the log where data sets are named.
 
     Args:
         folders: each a checkpoint or a folder of checkpoints.
@@ -90,14 +90,20 @@ def usable(members: Iterable[Member]) -> tuple[Member, ...]:
 def _lacks(folder: Path, card: Card, datasets: Path | None, shipped: Path) -> str:
     if NAMED_FILE not in card.files:
         return ""
+    named, ships = load_named(folder), shipped in folder.parents
     try:
-        data_at_hand(folder, load_named(folder), datasets, card.data.told)
+        found = data_at_hand(folder, named, datasets, card.data.told)
+        if ships:
+            check_files(folder, named, found.parent)
     except DataMissing as missing:
-        if shipped not in folder.parents:
+        if not ships:
             raise
         # Who names no data sets does not miss one.
         log.log(logging.INFO if datasets is None else logging.WARNING, "left out: %s", missing)
         return f"{missing.lacks}: they belong in the folder that NNF_DATASETS names"
+    except (DataInvalid, OSError) as invalid:
+        log.warning("left out: %s: %s", card.name, invalid)
+        return f"supernet {card.name} cannot take its images: {invalid}"
     return ""
 
 

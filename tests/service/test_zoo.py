@@ -92,6 +92,18 @@ def test_a_shipped_checkpoint_whose_images_are_not_at_hand_is_left_out(
     assert "cifar10_train.npz" in caplog.text
 
 
+def test_a_shipped_checkpoint_is_left_out_where_a_file_is_not_the_one_it_was_made_with(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    without_images(tmp_path / "zoo" / "clothes")
+    write_member(tmp_path / "zoo" / "shoes", "shoes")
+    (tmp_path / "cifar10_train.npz").write_bytes(b"something else")
+    (lacking, other) = find_members([tmp_path / "zoo"], tmp_path, tmp_path / "zoo")
+    assert lacking.lacks.endswith("cifar10_train.npz: is not the file that supernet clothes was made with")
+    assert "left out: clothes" in caplog.text
+    assert not other.lacks
+
+
 def test_ones_own_checkpoint_takes_the_place_of_a_shipped_one_that_is_left_out(tmp_path: Path) -> None:
     without_images(tmp_path / "zoo" / "clothes")
     own = write_member(tmp_path / "own" / "clothes", "clothes")
