@@ -266,4 +266,5 @@ def load_data(
         return load_published(path, datasets=datasets, side_px=side_px, channels=channels, seed=seed)
     if sheet_file(path, "train").exists():
         return load_sheets(path)
-    raise DataInvalid(path, "does not exist")
+    sheets = "" if path.suffix else f", nor does {sheet_file(path, 'train').name} beside it"
+    raise DataInvalid(path, f"does not exist{sheets}")
