@@ -86,7 +86,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
         load_data(tmp_path / "array.npy")
     with pytest.raises(DataInvalid, match=r"pets: does not exist, nor does pets_train\.npz beside it$"):
         load_data(tmp_path / "pets")
-    with pytest.raises(DataInvalid, match="does not exist$"):
+    with pytest.raises(DataInvalid, match=r"does not exist$"):
         load_data(tmp_path / "missing.npz")
 
 
