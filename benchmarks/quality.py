@@ -276,6 +276,8 @@ class Bench:
                 "classes": classes,
                 "accuracy_of_classes": round(float(right.mean()), 4),
                 "rejected_of_others": round(float(rejected.mean()), 4),
+                "accuracy": round(float(right.mean() + rejected.mean()) / 2, 4),
+                "predicted_accuracy": round(assembly.predicted.accuracy, 4),
                 "auroc": round(auroc(none_of_them[1], none_of_them[0]), 4),
                 "false_positives_at_95": round(float((none_of_them[1] <= strict).mean()), 4),
             }

@@ -201,6 +201,12 @@ def other_figures(found: dict[str, Any]) -> list[str]:
             f"- `other`, 3 classes: AUROC {mean(others, 'auroc'):.3f}, "
             f"{percent(mean(others, 'false_positives_at_95'))} % false positives where 95 % of the classes' images pass"
         )
+        if "predicted_accuracy" in others[0]:
+            off = [abs(row["predicted_accuracy"] - row["accuracy"]) for row in others]
+            lines.append(
+                "- foretold accuracy with `other`, as many images of the others as of the classes: mean absolute "
+                f"error {100 * statistics.mean(off):.2f} points"
+            )
         if others[0].get("unseen"):
             lines.append(
                 f"- `other` against images of {others[0]['unseen']}, never seen: "

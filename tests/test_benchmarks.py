@@ -118,7 +118,7 @@ def found() -> dict[str, Any]:
         {**row, "classes": [0, 1], "budget": 0.2, "generated": 0.95, "scratch": 0.96, "gates": [[0, 1], [1]]},
         {"made": False, "classes": [2, 3], "budget": 0.2, "cluster": True, "limit_ms": 0.0},
     ]
-    other = {"auroc": 0.95, "false_positives_at_95": 0.2}
+    other = {"auroc": 0.95, "false_positives_at_95": 0.2, "accuracy": 0.9, "predicted_accuracy": 0.93}
     return {
         "machine": {"cpu": "a cpu", "versions": {"torch": "2"}},
         "supernet": "toys",
@@ -145,6 +145,7 @@ def test_a_report_tells_means_over_the_rows_that_have_a_figure(tmp_path: Path) -
     assert "| clusters of 2 to 5 | 10% | 88.0 | 86.0 | +2.00 ± 0.00 | 0.33 | 0.33 |" in told
     assert "within their limit: 3 of 3 as delivered, 0 measured again" in told
     assert "that bind: 1 of 2 met" in told
+    assert "as many images of the others as of the classes: mean absolute error 3.00 points" in told
     assert "-2.00 points from that on test images on average, mean absolute error 2.67\n" in told
     assert "foretold latency, memory, file size: mean errors 10.0%, 20.0%\n" in told
     assert "without verification: p50 0.200 s" in told
