@@ -25,6 +25,7 @@ from service.ids import new_id
 from service.jobs import Job, add_jobs
 from service.parameters import EXAMPLE, IDEMPOTENCY_KEY
 from service.queue import demand_quota
+from service.refining import refining_s
 from service.schemas import BatchJobView, BatchView
 
 router = APIRouter()
@@ -91,10 +92,11 @@ async def _submit(house: House, raw: bytes, lines: bool, key: str | None, caller
     own = await own_devices(house.database, caller.tenant, _devices(documents))
     wanted = await run_in_threadpool(_wanted, house, documents, own)
     content, made = await house.database.write(_add, wanted, repeat, caller, house)
-    house.backlog.add(caller.tenant, made)
-    house.metrics.submitted.labels("/models/batch").inc(len(made))
-    # Those that share a build end with it: the first of them is enough to be told of.
+    # Those that share a build end with it: the first of them is enough to be told of, and alone is refined.
     first = {one.build: job for job, one in zip(reversed(made), reversed(wanted), strict=False)}
+    refined = {first[one.build]: refining_s(one.scenario) for one in wanted} if made else {}
+    house.backlog.add(caller.tenant, {job: refined.get(job, 0.0) for job in made})
+    house.metrics.submitted.labels("/models/batch").inc(len(made))
     house.announcer.announce(list(first.values()))
     return content, not made
 

@@ -46,7 +46,7 @@ class Answered:
     """What a request made (the id of a job or a batch), whether an earlier one did, and what was answered then.
 
     ``content`` is None where nothing was yet, or the process ended before it answered; ``eta_s`` is when the job is
-    expected to end that was just made.
+    expected to end that was just made, ``refining_s`` for how long it will be refined.
     """
 
     made: str
@@ -54,6 +54,7 @@ class Answered:
     status: int = 202
     content: str | None = None
     eta_s: float = 0.0
+    refining_s: float = 0.0
 
 
 def find_repeat(

@@ -13,6 +13,7 @@ from service.db import one_at_a_time
 from service.errors import Refused, problem
 from service.jobs import Hold, Job, State, add_event, get_job, move
 from service.processes import is_alive
+from service.refining import asked_s
 from service.tables import jobs, workers
 
 MAX_CRASHES = 3
@@ -304,19 +305,19 @@ def demand_quota(connection: Connection, tenant: str, count: int, limit: int | N
 
 
 def typical_duration_s(connection: Connection) -> float:
-    """Return how long the last jobs that succeeded took, on the mean."""
+    """Return how long the last jobs that succeeded took, on the mean, apart from the time they were refined."""
     duration_s = (jobs.c.finished_at - jobs.c.started_at).label("duration_s")
     # Those that were reused took no time of a worker; there may be very many in a row.
     last = (
-        select(duration_s, jobs.c.reused_from)
+        select(duration_s, jobs.c.reused_from, asked_s().label("refining_s"))
         .where(jobs.c.state == State.SUCCEEDED)
         .order_by(jobs.c.id.desc())
         .limit(LATELY)
         .subquery()
     )
-    built = select(last.c.duration_s).where(last.c.reused_from.is_(None)).limit(20).subquery()
-    mean = connection.scalar(select(func.avg(built.c.duration_s)))
-    return DEFAULT_DURATION_S if mean is None else float(mean)
+    built = connection.execute(select(last).where(last.c.reused_from.is_(None)).limit(20)).all()
+    plain_s = [max(0.0, row.duration_s - row.refining_s) for row in built]
+    return sum(plain_s) / len(plain_s) if plain_s else DEFAULT_DURATION_S
 
 
 def _select_jobs(connection: Connection, state: State, condition: Any) -> list[Job]:

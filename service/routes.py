@@ -43,6 +43,7 @@ from service.jobs import DONE, Filter, Job, State, add_job, cancel, count_jobs, 
 from service.models import get_model, list_models
 from service.parameters import FILTERS, PAGE, SCENARIO_BODY, SUBMIT_HEADERS, WAIT
 from service.queue import demand_quota
+from service.refining import newcomer_s
 from service.removal import delete_model
 from service.reports import UNREPORTED, summarise
 from service.schemas import JobsView, JobView, ModelsView, ModelView, view_job, view_model
@@ -243,7 +244,7 @@ async def _submit(
     """Make a job, or find the one that an equal request has made; what is answered is in it."""
     made = await house.database.write(_add, scenario, digest, repeat, caller, house, waits=waits)
     if not made.repeated:
-        house.backlog.add(caller.tenant, [made.made])
+        house.backlog.add(caller.tenant, {made.made: made.refining_s})
         house.metrics.submitted.labels("/models").inc()
         house.announcer.announce([made.made])
     return made
@@ -264,7 +265,8 @@ def _add(
         return known
     demand_quota(connection, caller.tenant, 1, house.settings.tenant_jobs)
     house.backlog.demand_room(connection, 1, house.settings.queue_limit)
-    place = house.backlog.last_place(connection, caller.tenant)
+    refining_s = newcomer_s(connection, caller.tenant, scenario, digest)
+    place = house.backlog.last_place(connection, caller.tenant, refining_s)
     job = add_job(
         connection,
         scenario,
@@ -281,7 +283,7 @@ def _add(
         note_repeat(connection, repeat, job.id, now=now)
         if not waits:
             note_answer(connection, repeat, 202, content)
-    return Answered(job.id, content=content, eta_s=place.eta_s)
+    return Answered(job.id, content=content, eta_s=place.eta_s, refining_s=refining_s)
 
 
 def _cancel(connection: Connection, caller: Caller, job_id: str) -> bool:

@@ -1,13 +1,13 @@
 import time
 
 import pytest
-from sqlalchemy import Engine, event, insert
+from sqlalchemy import Engine, event, insert, update
 
 from service.backlog import COUNTED, Backlog, count_backlog
-from service.db import reading, writing
+from service.db import now_in, reading, writing
 from service.errors import Refused
-from service.jobs import Job, State, add_job, get_job, move
-from service.queue import claim_next, queued_count
+from service.jobs import Hold, Job, State, add_job, get_job, move
+from service.queue import DEFAULT_DURATION_S, claim_next, queued_count
 from service.scopes import DEFAULT_TENANT
 from service.tables import jobs
 from tests.servers import ON_BOTH_DATABASES
@@ -16,11 +16,25 @@ from tests.service.making import scenario
 pytestmark = ON_BOTH_DATABASES
 
 
-def add(engine: Engine, tenant: str = DEFAULT_TENANT) -> Job:
+def add(
+    engine: Engine, tenant: str = DEFAULT_TENANT, *, refine_s: float | None = None, digest: str | None = None
+) -> Job:
+    wanted = scenario() if refine_s is None else scenario(refine={"seconds": refine_s})
     with writing(engine) as connection:
-        return add_job(
-            connection, scenario(), digest=None, request_id="req_1", now=time.time(), tenant=tenant
-        )
+        return add_job(connection, wanted, digest=digest, request_id="req_1", now=time.time(), tenant=tenant)
+
+
+def take(engine: Engine) -> Hold:
+    with writing(engine) as connection:
+        taken = claim_next(connection, "w", lease_s=10, now=now_in(connection))
+    assert taken is not None
+    return taken[1]
+
+
+def etas(engine: Engine, *waiting: Job) -> list[float]:
+    with reading(engine) as connection:
+        places = counted(engine).places(connection, waiting, now=time.time())
+    return [places[job.id].eta_s for job in waiting]
 
 
 def read(engine: Engine, job: Job) -> Job:
@@ -97,7 +111,7 @@ def test_a_new_job_stands_where_reading_it_says(engine: Engine) -> None:
 
 def test_what_is_accepted_is_counted_at_once_and_what_others_do_at_the_next_count(engine: Engine) -> None:
     backlog = counted(engine)
-    backlog.add("acme", ["job_1", "job_2", "job_3"])
+    backlog.add("acme", dict.fromkeys(("job_1", "job_2", "job_3"), 0.0))
     assert backlog.waiting == 3
     with reading(engine) as connection:
         assert backlog.last_place(connection, "acme").position == 3
@@ -155,3 +169,46 @@ def test_a_backlog_that_was_never_counted_is_counted_when_places_are_asked_for(e
         places = Backlog().places(connection, [one, two], now=time.time())
     assert [places[job.id].position for job in (one, two)] == [0, 1]
     assert places[one.id].eta_s > 0
+
+
+def test_the_time_counts_the_refining_of_those_before_and_its_own(engine: Engine) -> None:
+    before, refined, after = add(engine), add(engine, refine_s=20), add(engine, refine_s=5)
+    assert etas(engine, before, refined, after) == pytest.approx(
+        [DEFAULT_DURATION_S, 20 + 2 * DEFAULT_DURATION_S, 25 + 3 * DEFAULT_DURATION_S]
+    )
+
+
+def test_the_time_counts_what_is_left_of_the_refining_of_a_running_job(engine: Engine) -> None:
+    add(engine, refine_s=20)
+    hold, plain = take(engine), add(engine)
+    assert etas(engine, plain) == pytest.approx([20 + DEFAULT_DURATION_S], abs=1)
+    with writing(engine) as connection:
+        started_at = now_in(connection) - 15
+        connection.execute(update(jobs).where(jobs.c.id == hold.job_id).values(started_at=started_at))
+    assert etas(engine, plain) == pytest.approx([5 + DEFAULT_DURATION_S], abs=1)
+
+
+def test_how_long_jobs_take_is_told_without_their_refining(engine: Engine) -> None:
+    add(engine, refine_s=20)
+    hold, plain = take(engine), add(engine)
+    with writing(engine) as connection:
+        connection.execute(update(jobs).where(jobs.c.id == hold.job_id).values(started_at=1000.0))
+        move(connection, hold.job_id, State.SUCCEEDED, now=1023.0, hold=hold)
+    assert etas(engine, plain) == pytest.approx([3.0])
+
+
+def test_far_behind_the_refining_of_those_before_is_estimated(engine: Engine) -> None:
+    fill(engine, 2000)
+    with writing(engine) as connection:
+        refined = scenario(refine={"seconds": 20}).model_dump(mode="json")
+        connection.execute(update(jobs).where(jobs.c.tenant == "many").values(scenario=refined))
+    last = add(engine)
+    assert etas(engine, last)[0] == pytest.approx(2000 * (20 + DEFAULT_DURATION_S), rel=0.01)
+
+
+def test_what_is_accepted_waits_for_the_refining_of_what_was_accepted_before(engine: Engine) -> None:
+    backlog = counted(engine)
+    backlog.add("acme", {"job_1": 20.0})
+    with reading(engine) as connection:
+        assert backlog.last_place(connection, "zeta").eta_s == pytest.approx(20 + 2 * DEFAULT_DURATION_S)
+        assert backlog.last_place(connection, "zeta", 5.0).eta_s == pytest.approx(25 + 2 * DEFAULT_DURATION_S)

@@ -17,6 +17,7 @@ from service.batches import MAX_SCENARIOS
 from service.db import reading
 from service.house import House
 from service.jobs import State, count_jobs, list_events
+from service.queue import DEFAULT_DURATION_S
 from service.scopes import DEFAULT_TENANT
 from service.tables import jobs
 from service.worker import Worker
@@ -113,6 +114,16 @@ def test_a_repeated_batch_is_answered_as_the_first_time(app: FastAPI, house: Hou
     # The key of a batch is none of a single scenario.
     assert ask(app, "POST", "/models", json=limited(1.0), headers=key).status_code == 202
     assert count(house) == 4
+
+
+def test_a_job_waits_for_the_refining_of_a_batch_once_a_build(app: FastAPI, house: House) -> None:
+    (member,) = house.catalog.members
+    save_profile(make_profile(member.card), house.settings.data_dir)
+    ask(app, "POST", "/models", json=limited(1.0))
+    refined = {"refine": {"seconds": 20}}
+    submit(app, [limited(2.0, **refined), limited(2.0, **refined, name="twin"), limited(3.0, **refined)])
+    eta_s = ask(app, "POST", "/models", json=limited(1.0)).json()["queue"]["eta_s"]
+    assert eta_s == pytest.approx(2 * 20 + 5 * DEFAULT_DURATION_S)
 
 
 def test_equal_scenarios_of_a_batch_are_built_once_and_all_end(

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from assembler.artifact import Assembly, Diagnosis, Predicted
+from assembler.device import save_profile
 from assembler.errors import Infeasible
 from assembler.phase import Phase
 from assembler.scenario import MAX_LABELS, Scenario
@@ -18,7 +19,7 @@ from service.backlog import STALE_S
 from service.house import House
 from service.worker import Worker
 from tests.servers import ON_BOTH_DATABASES
-from tests.service.making import BODY, Building, ask, body, build_both, make_assembly
+from tests.service.making import BODY, Building, ask, body, build_both, make_assembly, make_profile
 
 pytestmark = ON_BOTH_DATABASES
 
@@ -45,6 +46,22 @@ def test_a_scenario_is_accepted_as_a_queued_job(app: FastAPI) -> None:
     assert {
         job[name] for name in ("started_at", "finished_at", "result", "error", "phase", "reused_from")
     } == {None}
+
+
+def test_a_submit_says_that_it_waits_for_the_refining_of_others_but_not_for_what_is_made_already(
+    app: FastAPI, house: House, worker_with: Make
+) -> None:
+    (member,) = house.catalog.members
+    save_profile(make_profile(member.card), house.settings.data_dir)
+    refined = submit(app, refine={"seconds": 20})
+    assert refined.json()["queue"]["eta_s"] > 20
+    assert int(refined.headers["retry-after"]) > 20
+    assert submit(app, name="plain").json()["queue"]["eta_s"] > 20
+    worker = worker_with(Building(digest=lambda one: house.catalog.digest(one, member.card) or ""))
+    while worker.work_once():
+        pass
+    house.backlog.counted_at = float("-inf")
+    assert submit(app, refine={"seconds": 20}, name="again").json()["queue"]["eta_s"] < 20
 
 
 def test_a_job_leads_to_its_model_and_file(app: FastAPI, worker_with: Make) -> None:
