@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from service.schemas import ArtifactView, JobView, ModelView
 
 FIGURES = ("latency_ms", "memory_mb", "size_mb", "accuracy")
+# Stands before a figure that is foretold, where others are measured.
+FORETOLD = "~"
 
 
 def figure(value: float | None) -> str:
@@ -78,12 +80,12 @@ def show_model(talk: Talk, model: "ModelView") -> None:
 
 
 def show_models(talk: Talk, models: Sequence["ModelView"]) -> None:
-    """Print models, one a line, with what was measured or else foretold."""
+    """Print models, one a line, with what was measured or else foretold, which is marked."""
     rows = [
         (
             one.id,
             one.name or "",
-            *(figure(best_known(one, name)) for name in FIGURES),
+            *(best_known(one, name) for name in FIGURES),
             "yes" if one.limits_met else "NO",
             one.created_at,
         )
@@ -91,6 +93,8 @@ def show_models(talk: Talk, models: Sequence["ModelView"]) -> None:
     ]
     heads = ("model", "name", "latency ms", "memory MB", "size MB", "accuracy", "limits met", "created")
     talk.table(heads, rows)
+    if any(FORETOLD in cell for row in rows for cell in row[2:6]):
+        print(f"{FORETOLD} is foretold, not measured")
 
 
 def show_front(talk: Talk, front: Mapping[str, Any]) -> None:
@@ -116,11 +120,10 @@ def _show_limits(talk: Talk, result: Mapping[str, Any]) -> None:
     print_limits(talk.out, result["limits_check"], result["predicted"], result["measured"])
 
 
-def best_known(model: "ModelView", name: str) -> float:
-    """Return a figure as it was measured, else as it is foretold."""
+def best_known(model: "ModelView", name: str) -> str:
+    """Return a figure as it was measured, else as it is foretold, with a mark."""
     measured = None if model.measured is None else getattr(model.measured, name)
-    found: float = getattr(model.predicted, name) if measured is None else measured
-    return found
+    return f"{FORETOLD}{figure(getattr(model.predicted, name))}" if measured is None else figure(measured)
 
 
 def _files(artifacts: Sequence["ArtifactView"]) -> dict[str, str]:

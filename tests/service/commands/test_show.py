@@ -8,7 +8,8 @@ from assembler.artifact import Measured, Predicted
 from service.calls.events import Event
 from service.commands.show import FIGURES, best_known, figure, tell_event
 from service.schemas import ModelView
-from tests.service.commands.running import OPTIONS, parsed
+from tests.service.commands.running import OPTIONS, parsed, run
+from tests.service.rude import answer, serving
 
 Run = Callable[..., Result]
 
@@ -32,7 +33,7 @@ def test_a_figure_is_short_and_nothing_where_there_is_none() -> None:
     assert (figure(0.123456), figure(None), figure(0.0)) == ("0.1235", "", "0")
 
 
-def test_a_figure_that_was_not_measured_is_shown_as_foretold() -> None:
+def test_a_figure_that_was_not_measured_is_marked_as_foretold() -> None:
     predicted = Predicted(latency_ms=5.0, memory_mb=2.0, size_mb=0.25, accuracy=0.8)
     scored = Measured(
         latency_ms=None, latency_percentile=50, memory_mb=None, size_mb=0.24, accuracy=0.9, samples=64
@@ -44,7 +45,23 @@ def test_a_figure_that_was_not_measured_is_shown_as_foretold() -> None:
         ]
         for measured in (scored, None)
     ]
-    assert shown == [[5.0, 2.0, 0.24, 0.9], [5.0, 2.0, 0.25, 0.8]]
+    assert shown == [["~5", "~2", "0.24", "0.9"], ["~5", "~2", "~0.25", "~0.8"]]
+
+
+def test_a_list_of_models_says_what_marks_a_figure_that_is_foretold() -> None:
+    figures = {"latency_ms": 0.5, "memory_mb": 2.0, "size_mb": 0.25, "accuracy": 0.8}
+    measured = {**figures, "latency_percentile": 50, "samples": 64}
+    model = {
+        **{"id": "mdl_1", "job_id": "job_1", "created_at": "now", "name": None, "scenario": {}},
+        **{"scenario_digest": "", "limits_met": True, "predicted": figures, "measured": measured},
+        **{"limits_check": [], "artifacts": [], "links": {}},
+    }
+    pages = [{"models": [{**model, "measured": one}], "next_page_token": None} for one in (measured, None)]
+    with serving(*(answer(body=page) for page in pages)) as rude:
+        verified, unverified = (run(rude.url, "models", "list").stdout for _ in pages)
+    assert "~" not in verified
+    assert "~0.5" in unverified
+    assert unverified.endswith("~ is foretold, not measured\n")
 
 
 def test_an_event_is_one_line() -> None:
