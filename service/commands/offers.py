@@ -9,7 +9,7 @@ from service.commands.show import figure, show_facts
 from service.commands.talk import CODES_HELP, EXIT_PROBLEM, Talk, answered, given, open_talk, printable, tell
 
 if TYPE_CHECKING:
-    from service.schemas import VersionView
+    from service.schemas import SupernetsView, VersionView
 
 devices = typer.Typer(no_args_is_help=True, help="Devices that models can be made for.", epilog=CODES_HELP)
 supernets = typer.Typer(no_args_is_help=True, help="Supernets that models are cut out of.", epilog=CODES_HELP)
@@ -147,11 +147,10 @@ def list_supernets(talk: Talk, device: Device = None) -> int:
 @given("talk", open_talk)
 def get_supernet(talk: Talk, name: Annotated[str, typer.Argument()], device: Device = None) -> int:
     """Show a supernet and its classes; its whole card with --json."""
-    known = talk.client.supernets(device=device).supernets
-    found = next((one for one in known if one.name == name), None)
+    known = talk.client.supernets(device=device)
+    found = next((one for one in known.supernets if one.name == name), None)
     if found is None:
-        names = ", ".join(one.name for one in known)
-        return tell(f"there is no supernet {name}; there are {names or 'none'}", EXIT_PROBLEM)
+        return tell(_absent(name, known), EXIT_PROBLEM)
     facts = {
         "name": found.name,
         "kind": found.kind,
@@ -162,6 +161,15 @@ def get_supernet(talk: Talk, name: Annotated[str, typer.Argument()], device: Dev
     }
     talk.give(found, lambda: show_facts(talk, facts))
     return 0
+
+
+def _absent(name: str, known: "SupernetsView") -> str:
+    """Return why a supernet is not there."""
+    for one in known.left_out:
+        if one.name == name:
+            return f"the supernet {name} is left out: {one.lacks}"
+    names = ", ".join(one.name for one in known.supernets)
+    return f"there is no supernet {name}; there are {names or 'none'}"
 
 
 def _measured(profiles: dict[str, dict[str, object] | None]) -> str:

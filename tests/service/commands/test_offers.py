@@ -25,6 +25,13 @@ def test_devices_and_supernets_are_listed_and_shown(ask: Run) -> None:
     assert "there is no supernet nothing" in unknown.stderr
 
 
+def test_a_supernet_that_is_left_out_is_said_to_be_and_what_it_lacks(ask: Run) -> None:
+    left_out = {one["name"]: one["lacks"] for one in parsed(ask("supernets", "list", "--json"))["left_out"]}
+    asked = ask("supernets", "get", "cifar10")
+    assert asked.exit_code == 1
+    assert f"the supernet cifar10 is left out: {left_out['cifar10']}" in asked.stderr
+
+
 def test_a_device_is_made_and_given_what_was_measured_on_it(ask: Run, tmp_path: Path) -> None:
     assert ask("devices", "create", "shed", "--title", "In the shed").stdout == "shed\n"
     taken = ask("devices", "create", "shed", "--json")
