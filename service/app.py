@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol
 
+from anyio import BrokenResourceError
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
@@ -78,6 +79,7 @@ ADDED_AT_ONCE = 20
 TELL_S = 1.0
 PROBLEM = "application/problem+json"
 STATUS_CODES = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable", 413: "body-too-large"}
+WENT_AWAY = "request %s: the client went away"
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +137,13 @@ class Outermost:
             return
         request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = request_id
-        started = False
+        started = left = False
+
+        async def receive_seen() -> Message:
+            nonlocal left
+            message = await receive()
+            left = left or message["type"] == "http.disconnect"
+            return message
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
@@ -146,16 +154,26 @@ class Outermost:
 
         with about(request_id=request_id):
             try:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive_seen, send_with_id)
             except ClientDisconnect:
-                log.info("request %s: the client went away", request_id)
+                log.info(WENT_AWAY, request_id)
             except Refused as refused:
                 await _answer(Request(scope), refused)(scope, receive, send_with_id)
             except Exception as error:
+                if left and _is_unread(error):
+                    log.info(WENT_AWAY, request_id)
+                    return
                 log.exception("request %s failed", request_id)
                 if started:
                     raise
                 await _answer(Request(scope), refusal(error))(scope, receive, send_with_id)
+
+
+def _is_unread(error: Exception) -> bool:
+    """Return whether an error is no other than that nobody reads what is streamed."""
+    if isinstance(error, ExceptionGroup):
+        return all(map(_is_unread, error.exceptions))
+    return isinstance(error, BrokenResourceError)
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,7 @@
 """The route of a job's events, told as they happen (server-sent events)."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -23,8 +24,8 @@ AFTER = header_parameter(
 )
 
 
-async def followed(job_id: str, request: Request, caller: Reader) -> AsyncIterator[JobEvent]:
-    """Return the events to tell; what is wrong with the request is found before the answer begins.
+async def followed(job_id: str, request: Request, caller: Reader) -> AsyncIterator[AsyncIterator[JobEvent]]:
+    """Yield the events to tell; what is wrong with the request is found before the answer begins.
 
     Raises:
         Refused: there is no such job, the header Last-Event-ID is none, or Accept leaves event streams out.
@@ -33,7 +34,9 @@ async def followed(job_id: str, request: Request, caller: Reader) -> AsyncIterat
     chosen_type(request, ("text/event-stream",))
     after = last_event_id(request)
     await house.database.read(_demand_job, caller.tenant, job_id)
-    return house.listeners.follow(job_id, after)
+    # Whoever leaves early is listened for no longer.
+    async with aclosing(house.listeners.follow(job_id, after)) as events:
+        yield events
 
 
 @router.get(

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from service.db import Database
@@ -34,7 +34,7 @@ class Listeners:
         except TimeoutError:
             pass
 
-    async def follow(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+    async def follow(self, job_id: str, after: int = 0) -> AsyncGenerator[JobEvent, None]:
         """Yield the events of a job, old and new, until it has ended or the service ends.
 
         Args:

@@ -1,18 +1,22 @@
+import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
+from starlette.types import Message
 
 from assembler.strict import MAX_DEPTH
 from service.app import PROBLEM
-from service.db import reading
+from service.db import reading, writing
 from service.errors import CODES
 from service.house import House
+from service.jobs import add_event
 from service.tables import jobs
 from tests.servers import ON_BOTH_DATABASES
 from tests.service.making import BODY, ask, raw, take_away
@@ -141,6 +145,49 @@ def test_a_client_that_takes_no_stream_of_events_is_refused(app: FastAPI) -> Non
     job = ask(app, "POST", "/models", content=raw(), headers=JSON).json()
     refused = ask(app, "GET", job["links"]["events"], headers={"accept": "application/json"})
     problem_of(refused, 406, "not-acceptable")
+
+
+def test_a_client_that_leaves_in_the_midst_of_a_stream_is_no_error(
+    app: FastAPI, house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = ask(app, "POST", "/models", content=raw(), headers=JSON).json()
+    with writing(house.engine) as connection:
+        for number in range(50):
+            add_event(connection, job["id"], "progress", {"progress": number / 50}, now=time.time())
+    path = job["links"]["events"]
+
+    async def leave_early() -> list[Message]:
+        answered: list[Message] = []
+        has_enough = asyncio.Event()
+
+        async def receive() -> Message:
+            await has_enough.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            answered.append(message)
+            if len(answered) == 3:
+                # By then, as much waits for the client as may.
+                await asyncio.sleep(0.05)
+                has_enough.set()
+                await asyncio.Event().wait()
+
+        await app(
+            {
+                **{"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "root_path": ""},
+                **{"query_string": b"", "headers": [], "client": None, "scheme": "http"},
+            },
+            receive,
+            send,
+        )
+        await house.database.leave_loop()
+        return answered
+
+    with caplog.at_level("INFO"):
+        answered = asyncio.run(leave_early())
+    assert answered[0]["status"] == 200
+    assert len(answered) == 3
+    assert {record.levelname for record in caplog.records} <= {"INFO"}
 
 
 @pytest.mark.parametrize(
