@@ -63,7 +63,14 @@ def print_limits(
 def print_diagnosis(console: Console, diagnosis: dict[str, Any]) -> None:
     """Print why a scenario cannot be met and what comes nearest."""
     console.print(f"[bold]Cannot be met[/bold]; what binds: {', '.join(diagnosis['binding'])}")
+    if (best := diagnosis.get("best_possible")) is not None:
+        console.print(f"  best possible: {_figures(best)}")
     for nearest in diagnosis["nearest"]:
         changes = ", ".join(f"{pointer} = {value}" for pointer, value in nearest["change"].items())
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in nearest["predicted"].items())
-        console.print(f"  with {changes}: {figures}")
+        console.print(f"  with {changes}: {_figures(nearest['predicted'])}")
+    if (error := diagnosis.get("accuracy_error")) is not None:
+        console.print(f"  accuracies are off by {error:.2g} on average")
+
+
+def _figures(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())

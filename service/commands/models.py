@@ -95,7 +95,8 @@ def check(talk: Talk, scenario: Asked) -> int:
         if found.feasible and found.predicted is not None:
             print("can be met; foretold:")
             for name, value in found.predicted.model_dump().items():
-                print(f"  {name} {value:.4g}")
+                off = f" (off by {found.accuracy_error:.2g} on average)" if name == "accuracy" else ""
+                print(f"  {name} {value:.4g}{off}")
         else:
             _show_diagnosis(talk, found.model_dump(mode="json"))
 

@@ -90,6 +90,17 @@ def test_a_diagnosis_names_what_binds_and_every_change_that_helps(binding: list[
     assert first.endswith(f"what binds: {', '.join(binding)}")
     figures = "latency_ms 0.5, memory_mb 2, size_mb 0.25, accuracy 0.875"
     assert others == [
+        f"  best possible: {figures}",
         f"  with /limits/latency_ms = 0.75: {figures}",
         f"  with /limits/accuracy_min = 0.5, /limits/size_mb = 1.5: {figures}",
     ]
+
+
+def test_a_diagnosis_says_how_far_accuracies_are_off_where_that_is_known() -> None:
+    diagnosis = {
+        "binding": ["latency_ms"],
+        "best_possible": PREDICTED,
+        "nearest": [],
+        "accuracy_error": 0.0112,
+    }
+    assert printed(print_diagnosis, diagnosis).endswith("accuracies are off by 0.011 on average\n")

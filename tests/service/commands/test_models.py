@@ -73,6 +73,9 @@ def test_a_check_says_what_can_be_had() -> None:
         )
     assert (can.exit_code, cannot.exit_code, as_json.exit_code) == (0, 4, 4)
     assert "latency_ms 0.5" in can.stdout
+    assert "accuracy 0.9 (off by 0.01 on average)" in can.stdout
+    assert "best possible: latency_ms 0.5, memory_mb 1, size_mb 0.1, accuracy 0.9" in cannot.stdout
+    assert "accuracies are off by 0.01 on average" in cannot.stdout
     assert "/limits/latency_ms = 0.31" in cannot.stdout
     assert json.loads(as_json.stdout)["binding"] == ["latency_ms"]
 
