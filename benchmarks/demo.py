@@ -4,6 +4,7 @@
 and of ``make demo`` after it, on a machine that was never measured.
 """
 
+import argparse
 import json
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 def main() -> None:
     """Print the figures."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)

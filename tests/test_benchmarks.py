@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assembler.scenario import parse_scenario
+from benchmarks import demo
 from benchmarks.downloads import Round, compare, describe, run_round, serving, store_artifacts
 from benchmarks.quality import auroc
 from benchmarks.report import kendall, report
@@ -173,3 +174,15 @@ def test_downloads_from_both_servers_are_the_stored_files(tmp_path: Path) -> Non
             done = run_round(server, [*paths, (paths[0][0], stored[1].sha256)], 2, 3)
         assert (done.mb, done.differ) == (0.6, 3)
         assert done.cpu_s >= 0
+
+
+@pytest.mark.parametrize(("word", "code"), [("--help", 0), ("--nothing", 2)])
+def test_the_benchmark_of_the_demo_is_not_run_where_only_help_is_wanted(
+    word: str, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.argv", ["demo.py", word])
+    # Nothing is found there that it could run.
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        demo.main()
+    assert ended.value.code == code
