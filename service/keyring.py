@@ -1,6 +1,9 @@
 """Commands for API keys; they work on the database itself, so that there is a first key."""
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,13 +51,13 @@ def create(
         raise SettingInvalid("--expires-in must be a time such as 12h, 30d or 8w, at most ten years")
     if label is not None and (not label.isprintable() or len(label) > MAX_LABEL):
         raise SettingInvalid(f"--label must be at most {MAX_LABEL} printable characters")
-    key, secret = _create(_open(data_dir), tenant, scopes, label, life_s)
+    with _opened(data_dir) as engine:
+        key, secret = _create(engine, tenant, scopes, label, life_s)
     if as_json:
         print(json.dumps({"id": key.id, "secret": secret}))
     else:
-        print(
-            f"id      {key.id}\nsecret  {secret}\nIt is shown this once; clients send it as Authorization: Bearer."
-        )
+        print(f"id      {key.id}\nsecret  {secret}\nof      {_place(engine)}")
+        print("It is shown this once; clients send it as Authorization: Bearer.")
     return 0
 
 
@@ -70,7 +73,7 @@ def list_all(
     from service.keys import list_keys
     from service.schemas import view_key
 
-    with reading(_open(data_dir)) as connection:
+    with _opened(data_dir) as engine, reading(engine) as connection:
         found = [view_key(key) for key in list_keys(connection, tenant)]
     if as_json:
         print(json.dumps([key.model_dump(mode="json") for key in found]))
@@ -89,7 +92,8 @@ def revoke(
     as_json: AsJson = False,
 ) -> int:
     """Have a key be good no longer; every running service knows within a second."""
-    revoked_at = _revoke(_open(data_dir), key_id)
+    with _opened(data_dir) as engine:
+        revoked_at = _revoke(engine, key_id)
     print(json.dumps({"id": key_id, "revoked_at": revoked_at}) if as_json else f"{key_id} is revoked")
     return 0
 
@@ -129,14 +133,32 @@ def _revoke(engine: "Engine", key_id: str) -> str | None:
     return rfc3339(now)
 
 
-def _open(data_dir: Path | None) -> "Engine":
+@contextmanager
+def _opened(data_dir: Path | None) -> "Iterator[Engine]":
+    """Yield the database; if it is a new one, which no running service knows, that is told."""
     from service.db import open_engine
     from service.migrations import bring_up_to_date
     from service.settings import read_settings
 
-    engine = open_engine(read_settings(data_dir=data_dir).database)
-    bring_up_to_date(engine)
-    return engine
+    settings = read_settings(data_dir=data_dir)
+    is_new = settings.database_url is None and not settings.database_path.exists()
+    engine = open_engine(settings.database)
+    try:
+        bring_up_to_date(engine)
+        if is_new:
+            print(f"nnfactory: there was no database, a new one was made: {_place(engine)}", file=sys.stderr)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _place(engine: "Engine") -> str:
+    """Return where a database is: a file, or a server's address without its password."""
+    from service.db import is_embedded
+
+    if is_embedded(engine):
+        return str(Path(engine.url.database or "").absolute())
+    return engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
 def _scopes(names: list[str] | None) -> list[Scope]:

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from sqlalchemy import URL
 from typer.testing import CliRunner
 
 from service.audit import Action, list_entries
 from service.cli import app
-from service.db import open_engine, reading
+from service.db import Database, open_engine, reading
 from service.keys import get_key, key_id_of
 from service.scopes import Scope
 from service.settings import Settings
@@ -88,6 +89,45 @@ def test_people_are_told_the_secret_once(data_dir: Path) -> None:
 def test_what_cannot_be_done_is_one_sentence_and_exit_code_two(
     data_dir: Path, words: tuple[str, ...]
 ) -> None:
+    keys(data_dir, "list")
     result = keys(data_dir, *words)
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert result.stderr.startswith("nnfactory: ")
+
+
+def test_whoever_makes_a_key_is_told_of_which_database_it_is_and_whether_that_is_new(data_dir: Path) -> None:
+    place = str(data_dir / "nnfactory.db")
+    first, second = (keys(data_dir, "create", "--tenant", "acme") for _ in range(2))
+    assert f"of      {place}\n" in first.stdout
+    assert f"of      {place}\n" in second.stdout
+    assert first.stderr == f"nnfactory: there was no database, a new one was made: {place}\n"
+    assert second.stderr == ""
+
+
+def test_a_program_is_told_of_a_new_database_beside_the_key(data_dir: Path) -> None:
+    made = keys(data_dir, "create", "--tenant", "acme", "--json")
+    assert set(json.loads(made.stdout)) == {"id", "secret"}
+    assert str(data_dir) in made.stderr
+    assert "a new one was made" in keys(data_dir / "other", "list").stderr
+
+
+def test_the_folder_of_a_key_is_told_in_full(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NNF_DATA_DIR", raising=False)
+    made = CliRunner().invoke(app, ["keys", "create", "--tenant", "acme"])
+    assert f"of      {tmp_path / 'nnfactory-data' / 'nnfactory.db'}\n" in made.stdout
+
+
+@pytest.mark.both_databases
+def test_the_server_of_a_key_is_told_without_its_password(
+    database_url: URL | None, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database_url is not None:
+        monkeypatch.setenv("NNF_DATABASE_URL", database_url.set(password="hush").render_as_string(False))
+    made = keys(settings.data_dir, "create", "--tenant", "acme")
+    place = "nnfactory.db" if database_url is None else str(database_url.database)
+    assert (made.exit_code, made.stderr) == (0, "")
+    assert f"{place}\n" in made.stdout
+    assert "hush" not in made.stdout
