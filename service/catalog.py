@@ -20,6 +20,7 @@ from assembler.scenario import MEDIAN, Scenario, Survey, did_you_mean, resolve, 
 from service.devices import NONE, Own
 from service.errors import Refused
 from service.fronts import Fronts
+from service.hints import hinted
 from service.shelf import Shelf
 from service.zoo import LeftOut, Member, usable
 from supernet.card import Card
@@ -113,8 +114,8 @@ class Catalog:
             own: devices of who asks.
 
         Raises:
-            ScenarioInvalid: as ``resolve`` says, and ``unknown-device``. Where a supernet that is left out would
-                do, the detail says what it lacks.
+            ScenarioInvalid: as ``resolve`` says, and ``unknown-device``. Where another supernet knows the classes,
+                the detail names it, and what it lacks if it is left out.
         """
         device = self.device(scenario.device, own, pointer="/device")
         if not device.measured_here and scenario.limits.latency_percentile != MEDIAN:
@@ -123,26 +124,11 @@ class Catalog:
             raise ScenarioInvalid(
                 "scenario-invalid", f"{where}: {detail}", (FieldProblem(where, "scenario-invalid", detail),)
             )
+        cards = [member.card for member in self.members]
         try:
-            return resolve(scenario, [member.card for member in self.members])
+            return resolve(scenario, cards)
         except ScenarioInvalid as error:
-            raise self._what_lacks(scenario) or error from None
-
-    def _what_lacks(self, scenario: Scenario) -> ScenarioInvalid | None:
-        """Return what a scenario is refused with that a supernet which is left out could answer, None if none could."""
-        if not self._lacking:
-            return None
-        try:
-            found = resolve(scenario, [member.card for member in self._lacking])
-        except ScenarioInvalid:
-            return None
-        (lacks,) = (member.lacks for member in self._lacking if member.card is found)
-        where, code = (
-            ("/task/classes", "unknown-class")
-            if scenario.supernet is None
-            else ("/supernet", "scenario-invalid")
-        )
-        return ScenarioInvalid(code, lacks, (FieldProblem(where, code, lacks),))
+            raise hinted(error, scenario, cards, self._lacking) from None
 
     def device(self, name: str, own: Own = NONE, *, pointer: str = "") -> Device:
         """Return a device, built in or of who asks.
