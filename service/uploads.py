@@ -3,12 +3,21 @@
 import json
 from collections.abc import Iterator, Sequence
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from assembler.device import Device, LatencyFit, MemoryFit, Profile, StoredProfile
+from assembler.device import (
+    Device,
+    LatencyFit,
+    Machine,
+    MemoryFit,
+    Profile,
+    Quality,
+    ShrunkFit,
+    StoredProfile,
+)
 from assembler.errors import FieldProblem
-from assembler.scenario import MAX_PROBLEMS
+from assembler.scenario import MAX_NAME, MAX_PROBLEMS, did_you_mean
 from assembler.strict import parse_json, pointer, unsafe_strings
 from service.devices import BUILT_IN
 from service.errors import Refused
@@ -20,6 +29,15 @@ MAX_BYTES = 256 * 1024
 LEAST, MOST = 1e-6, 1e6
 # A profile this far off foretells nothing.
 MOST_OFF = 10.0
+# What the objects of a file are, by the fields that hold them.
+PARTS: dict[int | str, type[BaseModel]] = {
+    "profile": Profile,
+    "machine": Machine,
+    "latency": LatencyFit,
+    "shrunk": ShrunkFit,
+    "memory": MemoryFit,
+    "quality": Quality,
+}
 
 
 def parse_profile(raw: bytes, device: Device, cards: Sequence[Card]) -> Profile:
@@ -41,7 +59,11 @@ def parse_profile(raw: bytes, device: Device, cards: Sequence[Card]) -> Profile:
     try:
         stored = StoredProfile.model_validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
+        # A field that is misspelt comes before one that is missing for that.
+        details = sorted(
+            error.errors(include_url=False, include_input=False),
+            key=lambda detail: detail["type"] != "extra_forbidden",
+        )
         raise _refused([_problem(detail) for detail in details[:MAX_PROBLEMS]]) from None
     if stored.digest != stored.profile.digest:
         raise refused("/digest", "is not that of the profile, which was changed since it was written")
@@ -121,10 +143,12 @@ def _fault(where: str, detail: str) -> FieldProblem:
 
 def _problem(error: ErrorDetails) -> FieldProblem:
     """Translate one finding of pydantic; its message is used only where it is our own."""
+    if error["type"] == "extra_forbidden":
+        hint = did_you_mean(str(error["loc"][-1])[:MAX_NAME], _fields_at(error["loc"][:-1]))
+        return _fault(pointer(*error["loc"]), f"this field is unknown{hint}")
     context = error.get("ctx", {})
     known = {
         "missing": "is required",
-        "extra_forbidden": "this field is unknown",
         "float_type": "must be a number",
         "finite_number": "must be a finite number",
         "int_type": "must be a whole number",
@@ -136,3 +160,9 @@ def _problem(error: ErrorDetails) -> FieldProblem:
         "value_error": error["msg"].removeprefix("Value error, "),
     }
     return _fault(pointer(*error["loc"]), known.get(error["type"], "is not valid"))
+
+
+def _fields_at(at: Sequence[int | str]) -> list[str]:
+    """Return the names of fields that are known at a place of a document."""
+    model = next((PARTS[part] for part in reversed(at) if part in PARTS), StoredProfile)
+    return list(model.model_fields)

@@ -47,8 +47,9 @@ def test_a_body_is_read() -> None:
         ({"to": "x", "grams": True}, "/grams", "must be a positive number"),
         ({"to": "x", "grams": "1"}, "/grams", "must be a positive number"),
         ({"to": "x", "grams": 10**400}, "/grams", "must be a positive number"),
-        ({"to": "x", "more": 1}, "/more", "this field is unknown"),
-        ({"to": "x", "<b>": 1}, "", "this field is unknown"),
+        ({"to": "x", "more": 1}, "/more", "this field is unknown; known: to, grams"),
+        ({"to": "x", "<b>": 1}, "", "this field is unknown; known: to, grams"),
+        ({"to": "x", "Gram": 1}, "/Gram", 'this field is unknown; did you mean "grams"?'),
     ],
 )
 def test_a_fault_is_named_by_its_field(document: Any, pointer: str, detail: str) -> None:
@@ -60,6 +61,16 @@ def test_all_faults_are_named_each_once() -> None:
     error = refused({"to": 1, "grams": -1})
     assert [one.pointer for one in error.problems] == ["/to", "/grams"]
     assert error.detail == "/to: must be a text"
+
+
+def test_a_field_that_is_misspelt_comes_before_the_one_that_is_missing_for_that() -> None:
+    error = refused({"too": "x" * 1000})
+    assert [one.pointer for one in error.problems] == ["/too", "/to"]
+    assert error.detail == '/too: this field is unknown; did you mean "to"?'
+
+
+def test_a_name_of_any_length_is_refused() -> None:
+    assert "this field is unknown" in refused({"to": "x", "g" * 10_000: 1}).detail
 
 
 def test_what_is_no_json_is_said_so() -> None:

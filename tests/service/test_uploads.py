@@ -160,3 +160,28 @@ def test_not_more_faults_are_told_than_somebody_reads() -> None:
     found = document(make_profile(CARD))
     found["profile"]["latency"]["table"] = [["x"] * 1000]
     assert len(refusal(json.dumps(found).encode()).problems) == MAX_PROBLEMS
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        (
+            lambda one: one.update(digset=one.pop("digest")),
+            '/digset: this field is unknown; did you mean "digest"?',
+        ),
+        (
+            lambda one: one["profile"].update(threds=one["profile"].pop("threads")),
+            '/profile/threds: this field is unknown; did you mean "threads"?',
+        ),
+        (
+            lambda one: one["profile"]["shrunk"][0]["latency"].update(scael=1.0),
+            '/profile/shrunk/0/latency/scael: this field is unknown; did you mean "scale"?',
+        ),
+    ],
+)
+def test_a_field_that_is_misspelt_is_answered_with_the_one_that_may_be_meant(
+    change: Change, detail: str
+) -> None:
+    found = document(make_profile(CARD))
+    change(found)
+    assert refusal(json.dumps(found).encode()).detail == detail
