@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol
@@ -45,7 +46,7 @@ from service.figures import add_up, has_ended
 from service.gate import Gate, Gatekeeper
 from service.house import House
 from service.idempotency import forget_repeats, has_old_repeats
-from service.ids import new_id
+from service.ids import FORM, new_id
 from service.logs import about
 from service.profiles import keep_profiles, newest_profiles
 from service.queue import needs_sweep, sweep, waiting_since
@@ -299,10 +300,12 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
     """Answer what the framework refuses."""
     assert isinstance(error, HTTPException)
     code = STATUS_CODES.get(error.status_code, "internal" if error.status_code >= 500 else "bad-request")
-    headers = dict(error.headers or {})
+    headers, detail = dict(error.headers or {}), CODES[code].meaning
     if code == "method-not-allowed":
         headers = {"Allow": ", ".join(sorted(_methods(request.url.path)))}
-    return _answer(request, Refused(code, CODES[code].meaning, headers=headers))
+    if code == "not-found" and (absent := _absent(request)) is not None:
+        detail = f"there is no such {absent}"
+    return _answer(request, Refused(code, detail, headers=headers))
 
 
 def _on_error(request: Request, error: Exception) -> Response:
@@ -335,6 +338,19 @@ def _methods(path: str) -> set[str]:
             if isinstance(route, Route) and route.path_regex.match(path):
                 found |= set(route.methods or ())
     return found
+
+
+def _absent(request: Request) -> str | None:
+    """Return what it is that is asked for by a text which can be no id of one, None at other addresses."""
+    for router in ROUTERS:
+        for route in router.routes:
+            if not isinstance(route, Route) or request.method not in (route.methods or ()):
+                continue
+            any_text = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path_format)
+            if found := re.fullmatch(any_text, request.url.path):
+                names = (name for name, text in found.groupdict().items() if not re.fullmatch(FORM, text))
+                return next((name.removesuffix("_id") for name in names if name.endswith("_id")), None)
+    return None
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -213,6 +213,35 @@ def test_what_is_not_there_is_not_found(app: FastAPI, path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "what"),
+    [
+        ("GET", "/models/nope", "model"),
+        ("DELETE", "/models/nope", "model"),
+        ("GET", "/jobs/nope", "job"),
+        ("GET", "/jobs/%00?wait=1", "job"),
+        ("POST", "/jobs/nope/cancel", "job"),
+        ("GET", "/jobs/nope/events", "job"),
+        ("HEAD", "/artifacts/nope", "artifact"),
+        ("GET", "/artifacts/art_" + "0" * 32 + "/reports/nope", "report"),
+        ("POST", "/webhooks/nope/deliveries/nope/replay", "webhook"),
+        ("GET", "/keys/nope", "key"),
+    ],
+)
+def test_what_can_be_no_id_is_told_to_be_of_nothing_that_is_there(
+    app: FastAPI, method: str, path: str, what: str
+) -> None:
+    response = ask(app, method, path)
+    assert response.status_code == 404
+    if method != "HEAD":
+        assert problem_of(response, 404, "not-found")["detail"] == f"there is no such {what}"
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/models/", "/models/a/b", "/jobs/nope/nothing", "/docs"])
+def test_another_address_is_told_to_hold_nothing(app: FastAPI, path: str) -> None:
+    assert ask(app, "GET", path).json()["detail"] == CODES["not-found"].meaning
+
+
+@pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
         ("DELETE", "/models", "GET, POST"),

@@ -29,6 +29,13 @@ def test_models_are_listed_and_shown(ask: Run) -> None:
     assert "succeeded" in ask("jobs", "get", job["id"]).stdout
 
 
+def test_what_is_not_there_is_said_to_be_no_model_or_job(ask: Run) -> None:
+    for kind in ("model", "job"):
+        unknown = ask(f"{kind}s", "get", "nope")
+        assert unknown.exit_code == 1
+        assert f"there is no such {kind}" in unknown.stderr
+
+
 def test_a_figure_is_short_and_nothing_where_there_is_none() -> None:
     assert (figure(0.123456), figure(None), figure(0.0)) == ("0.1235", "", "0")
 
