@@ -19,9 +19,10 @@ from typing import Any
 
 import torch
 
+from assembler.measure import measure_model
 from assembler.pieces import PUBLISHED, STANDING, TRAINING, Pieces
 from benchmarks.machine import describe_machine
-from benchmarks.quality import RESULTS, SEED, Bench, open_bench, tell
+from benchmarks.quality import RESULTS, SEED, TRIES_AGAIN, Bench, open_bench, tell
 from benchmarks.report import difference, percent, points
 from benchmarks.scratch import augmentation_of
 from benchmarks.shapes import asking, dense_ms
@@ -150,14 +151,21 @@ def measured(
 def generated(
     bench: Bench, chosen: list[tuple[int, ...]], limit: float, *, verify: bool
 ) -> dict[tuple[int, ...], dict[str, Any]]:
-    """Return accuracy and seconds of the models of some class sets within a latency limit, those that there are."""
+    """Return accuracy, seconds and share of the limit of some class sets' models within a latency limit.
+
+    Those that there are; nothing sees to it that models keep to their limit that are not verified.
+    """
     found: dict[tuple[int, ...], dict[str, Any]] = {}
     for classes in chosen:
-        assembly, seconds = bench.generated(
-            asking([bench.data.classes[c] for c in classes], limit, verify=verify)
-        )
+        names = [bench.data.classes[c] for c in classes]
+        assembly, seconds = bench.generated(asking(names, limit, verify=verify))
         if assembly is not None:
-            found[classes] = {"accuracy": bench.tested(assembly.content, classes), "seconds": seconds}
+            took = min(
+                measure_model(assembly.content, bench.checkpoint.card.architecture.input).latency_ms
+                for _ in range(TRIES_AGAIN)
+            )
+            accuracy = bench.tested(assembly.content, classes)
+            found[classes] = {"accuracy": accuracy, "seconds": seconds, "share": took / limit}
     return found
 
 
@@ -165,12 +173,14 @@ def summed_up(models: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what the models of a cell have in common: how many, means, and the difference from the whole method's.
 
     Args:
-        models: accuracy, seconds, and as ``whole`` the accuracy of the first variant's model, None where it has none.
+        models: accuracy, seconds, share of the limit that is used, and as ``whole`` the accuracy of the first
+            variant's model, None where it has none.
     """
     found: dict[str, Any] = {"models": len(models), "accuracy": None}
     if models:
         found["accuracy"] = round(statistics.mean(model["accuracy"] for model in models), 4)
         found["median_s"] = round(statistics.median(model["seconds"] for model in models), 4)
+        found["median_share"] = round(statistics.median(model["share"] for model in models), 4)
     compared = difference(models, "accuracy", "whole")
     if compared is not None and compared[2] > 1:
         found |= {"gain": round(compared[0], 4), "gain_error": round(compared[1], 4), "compared": compared[2]}
@@ -186,10 +196,10 @@ def table(found: dict[str, Any]) -> str:
         f"Measured by `python -m benchmarks.ablation --supernet {found['supernet']}` on {found['machine']['cpu']}. "
         "Mean accuracy on test images, %, of the same class sets of 3 and 5 at shares of the dense net's latency; "
         "below the first row the difference in points from it, over the class sets that both have a model for, with "
-        "its standard error. Medians of the seconds that a model takes.",
+        "its standard error. Medians of the share of the limit that a model takes, and of the seconds it is made in.",
         "",
-        f"| | {' | '.join(f'{share} | s' for share in shares)} |",
-        f"|---|{'---|---|' * len(shares)}",
+        f"| | {' | '.join(f'{share} | of the limit | s' for share in shares)} |",
+        f"|---|{'---|---|---|' * len(shares)}",
     ]
     for number, row in enumerate(found["rows"]):
         cells = [told(row[share], first=number == 0) for share in shares]
@@ -198,13 +208,13 @@ def table(found: dict[str, Any]) -> str:
 
 
 def told(cell: dict[str, Any], *, first: bool) -> str:
-    """Return two cells of the table: accuracy with its difference, and seconds."""
+    """Return three cells of the table: accuracy with its difference, share of the limit, and seconds."""
     if cell["accuracy"] is None:
-        return "- | -"
+        return "- | - | -"
     accuracy = percent(cell["accuracy"])
     if not first and "gain" in cell:
         accuracy += f" ({points((cell['gain'], cell['gain_error'], cell['compared']))})"
-    return f"{accuracy} | {cell['median_s']:.2f}"
+    return f"{accuracy} | {cell['median_share']:.2f} | {cell['median_s']:.2f}"
 
 
 if __name__ == "__main__":

@@ -112,16 +112,18 @@ def test_models_are_generated_without_each_piece_at_the_same_limits(stripes: Pat
     assert unfitted["gain"] == pytest.approx(unfitted["accuracy"] - whole["accuracy"], abs=2e-4)
     assert whole["gain"] == whole["gain_error"] == 0.0
     assert min(whole["median_s"], unfitted["median_s"]) > 0.0
+    assert 0.0 < whole["median_share"] < 1.5
 
 
 def test_a_piece_is_compared_over_the_class_sets_that_both_have_a_model_for() -> None:
-    models = [(0.9, 0.8, 0.3), (0.7, 0.8, 0.1), (0.5, None, 0.4), (0.9, 0.6, 0.5)]
-    names = ("accuracy", "whole", "seconds")
+    models = [(0.9, 0.8, 0.3, 1.1), (0.7, 0.8, 0.1, 0.9), (0.5, None, 0.4, 0.9), (0.9, 0.6, 0.5, 0.9)]
+    names = ("accuracy", "whole", "seconds", "share")
     cell = summed_up([dict(zip(names, model, strict=True)) for model in models])
     assert cell == {
         "models": 4,
         "accuracy": 0.75,
         "median_s": 0.35,
+        "median_share": 0.9,
         "gain": 0.1,
         "gain_error": pytest.approx(0.2 / 3**0.5, abs=1e-4),
         "compared": 3,
@@ -130,8 +132,8 @@ def test_a_piece_is_compared_over_the_class_sets_that_both_have_a_model_for() ->
     assert none == {"models": 0, "accuracy": None}
     rows = [{"variant": name, "10%": none, "20%": cell, "40%": cell} for name in ("whole", "without a piece")]
     told = ablation_table({"supernet": "small", "machine": {"cpu": "a cpu"}, "rows": rows})
-    assert "| whole | - | - | 75.0 | 0.35 | 75.0 | 0.35 |" in told
-    assert "| without a piece | - | - | 75.0 (+10.00 ± 11.55) | 0.35 | " in told
+    assert "| whole | - | - | - | 75.0 | 0.90 | 0.35 | 75.0 | 0.90 | 0.35 |" in told
+    assert "| without a piece | - | - | - | 75.0 (+10.00 ± 11.55) | 0.90 | 0.35 | " in told
 
 
 def test_every_piece_of_serving_has_a_variant_without_it() -> None:
