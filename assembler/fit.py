@@ -31,7 +31,7 @@ def fit_latency(
         counts: of N nets, modules on in each block.
         measured_ms: their latencies, N numbers.
     """
-    rows = [np.maximum.accumulate(np.asarray(row, np.float64) - row[0]) for row in table]
+    rows = [_rising(row) for row in table]
     sums = np.array([sum(row[n] for row, n in zip(rows, net, strict=True)) for net in counts])
     scale, offset = nonnegative(np.stack([sums, np.ones_like(sums)], axis=1), measured_ms)
     return LatencyFit(
@@ -60,10 +60,15 @@ def believable(
     scale, _ = nonnegative(np.stack([sums, np.ones_like(sums)], axis=1), measured_ms)
     rows = []
     for row, other in zip(table, expected, strict=True):
-        cleaned = np.maximum.accumulate(np.asarray(row, np.float64) - row[0])
-        usual = (np.asarray(other, np.float64) - other[0]) * scale
+        cleaned, usual = _rising(row), _rising(other) * scale
         rows.append((np.clip(cleaned, usual / FARTHEST, usual * FARTHEST) if scale else cleaned).tolist())
     return rows
+
+
+def _rising(row: Sequence[float]) -> Floats:
+    """Return a row of a table from 0 on, noise taken out where it falls."""
+    risen: Floats = np.maximum.accumulate(np.asarray(row, np.float64) - row[0])
+    return risen
 
 
 def fit_memory(

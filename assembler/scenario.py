@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
@@ -219,11 +219,7 @@ def _read(kind: type[Asked], document: Any) -> Asked:
     try:
         return kind.model_validate_json(json.dumps(_bounded(document)))
     except ValidationError as error:
-        # A field that is misspelt comes before one that is missing for that.
-        details = sorted(
-            error.errors(include_url=False, include_input=False)[:MAX_PROBLEMS],
-            key=lambda detail: detail["type"] != "extra_forbidden",
-        )
+        details = misspelt_first(error.errors(include_url=False, include_input=False)[:MAX_PROBLEMS])
         limited = kind.model_fields["limits"].is_required()
         problems = tuple(_problem(detail, limited=limited) for detail in details)
         raise _invalid(problems) from None
@@ -283,6 +279,16 @@ def scenario_digest(
         "toolchain": dict(toolchain),
     }
     return f"sha256:{hashlib.sha256(canonical(facts)).hexdigest()}"
+
+
+def misspelt_first(details: Iterable[ErrorDetails]) -> list[ErrorDetails]:
+    """Return findings of pydantic in order, but a field that is misspelt before one that is missing for that."""
+    return sorted(details, key=lambda detail: detail["type"] != "extra_forbidden")
+
+
+def unknown_field(name: int | str, known: Iterable[str]) -> str:
+    """Return the sentence on a field that is unknown, and which one may be meant."""
+    return f"this field is unknown{did_you_mean(str(name)[:MAX_NAME], list(known))}"
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
@@ -359,8 +365,7 @@ def _problem(error: ErrorDetails, *, limited: bool) -> FieldProblem:
     if kind in ("unverified_percentile", "unverified_refine"):
         return FieldProblem("/verify", "scenario-invalid", error["msg"])
     if kind == "extra_forbidden":
-        hint = did_you_mean(str(at[-1])[:MAX_NAME], _fields_at(at[:-1]))
-        return FieldProblem(pointer(*at), "scenario-invalid", f"this field is unknown{hint}")
+        return FieldProblem(pointer(*at), "scenario-invalid", unknown_field(at[-1], _fields_at(at[:-1])))
     if kind in ("class_count", "class_name", "class_twice"):
         at = (*at, "classes", *context.values())
     return FieldProblem(pointer(*at), "scenario-invalid", _sentence(error))

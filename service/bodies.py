@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from assembler.errors import FieldProblem
-from assembler.scenario import MAX_NAME, did_you_mean
+from assembler.scenario import misspelt_first, unknown_field
 from assembler.strict import parse_json, pointer, unsafe_strings
 from service.errors import Refused
 
@@ -40,11 +40,7 @@ def parse_body(kind: type[T], raw: bytes, code: str) -> T:
         if not faults:
             return kind.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        # A field that is misspelt comes before one that is missing for that.
-        details = sorted(
-            error.errors(include_url=False, include_input=False, include_context=False),
-            key=lambda detail: detail["type"] != "extra_forbidden",
-        )
+        details = misspelt_first(error.errors(include_url=False, include_input=False, include_context=False))
         faults = tuple({(one := _fault(kind, code, each)).pointer: one for each in details}.values())
     first = faults[0]
     raise Refused(code, f"{first.pointer or 'the body'}: {first.detail}", faults)
@@ -55,7 +51,6 @@ def _fault(kind: type[BaseModel], code: str, error: ErrorDetails) -> FieldProble
         whole = error["type"] in ("model_type", "model_attributes_type")
         return FieldProblem("", code, "must be an object" if whole else error["msg"])
     if error["type"] == "extra_forbidden":
-        hint = did_you_mean(str(error["loc"][-1])[:MAX_NAME], list(kind.model_fields))
-        return FieldProblem(pointer(*error["loc"]), code, f"this field is unknown{hint}")
+        return FieldProblem(pointer(*error["loc"]), code, unknown_field(error["loc"][-1], kind.model_fields))
     name = str(error["loc"][0])
     return FieldProblem(f"/{name}", code, f"must be {kind.model_fields[name].description}")

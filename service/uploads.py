@@ -17,7 +17,7 @@ from assembler.device import (
     StoredProfile,
 )
 from assembler.errors import FieldProblem
-from assembler.scenario import MAX_NAME, MAX_PROBLEMS, did_you_mean
+from assembler.scenario import MAX_PROBLEMS, misspelt_first, unknown_field
 from assembler.strict import parse_json, pointer, unsafe_strings
 from service.devices import BUILT_IN
 from service.errors import Refused
@@ -59,11 +59,7 @@ def parse_profile(raw: bytes, device: Device, cards: Sequence[Card]) -> Profile:
     try:
         stored = StoredProfile.model_validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
-        # A field that is misspelt comes before one that is missing for that.
-        details = sorted(
-            error.errors(include_url=False, include_input=False),
-            key=lambda detail: detail["type"] != "extra_forbidden",
-        )
+        details = misspelt_first(error.errors(include_url=False, include_input=False))
         raise _refused([_problem(detail) for detail in details[:MAX_PROBLEMS]]) from None
     if stored.digest != stored.profile.digest:
         raise refused("/digest", "is not that of the profile, which was changed since it was written")
@@ -144,8 +140,8 @@ def _fault(where: str, detail: str) -> FieldProblem:
 def _problem(error: ErrorDetails) -> FieldProblem:
     """Translate one finding of pydantic; its message is used only where it is our own."""
     if error["type"] == "extra_forbidden":
-        hint = did_you_mean(str(error["loc"][-1])[:MAX_NAME], _fields_at(error["loc"][:-1]))
-        return _fault(pointer(*error["loc"]), f"this field is unknown{hint}")
+        *above, name = error["loc"]
+        return _fault(pointer(*error["loc"]), unknown_field(name, _fields_at(above)))
     context = error.get("ctx", {})
     known = {
         "missing": "is required",
