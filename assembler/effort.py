@@ -5,9 +5,10 @@ Legend: L blocks, K classes.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ TASK_SHARE, MOST_OF_A_TASK, MODEL_S = 0.5, 550, 0.15
 WAYS, MOST_OF_A_WAY, VALIDATION_SHARE = 4, 1000, 0.2
 STEPS_AN_EPOCH = 10
 SMALLEST_BATCH, BATCH_MULTIPLE = 32, 16
-TIMED_STEPS, LOOKED_AT = 2, 64
+TIMED, LOOKED_AT = 3, 64
 
 
 class Done(NamedTuple):
@@ -154,6 +155,8 @@ def batch_for(images: int, most: int) -> int:
 def pace_of(run: Run, train: Split) -> Pace:
     """Return how quickly this machine trains a supernet, which is changed by it.
 
+    A moment in which the machine is busy with something else does not count: of what is timed the median is taken.
+
     Args:
         run: whose batch is that of one process.
         train: images to train on.
@@ -166,20 +169,24 @@ def pace_of(run: Run, train: Split) -> Pace:
             Sample(random_gates(draw, architecture, random_budget(draw)), everything) for _ in range(SUBNETS)
         ]
 
-    def seconds(sampler: Callable[[np.random.Generator, float], list[Sample]]) -> float:
-        steps = train_steps(run, train, run.step + TIMED_STEPS + 1, 10_000, sampler)
-        next(steps)
-        began = time.monotonic()
-        for _ in range(TIMED_STEPS):
-            next(steps)
-        return (time.monotonic() - began) / TIMED_STEPS
+    def steps(sampler: Callable[[np.random.Generator, float], list[Sample]]) -> Iterator[object]:
+        return train_steps(run, train, run.step + TIMED + 1, 10_000, sampler)
 
-    full, mixed = seconds(lambda draw, progress: []), seconds(sandwich)
+    full, mixed = seconds_of(steps(lambda draw, progress: [])), seconds_of(steps(sandwich))
     batch = as_batch(train.images[:LOOKED_AT], run.supernet.mean.device)
-    calibrate(run.supernet, full_gates(architecture), batch)
-    began = time.monotonic()
-    calibrate(run.supernet, full_gates(architecture), batch)
-    return Pace(full, mixed, (time.monotonic() - began) / len(batch))
+    looks = (calibrate(run.supernet, full_gates(architecture), batch) for _ in range(TIMED + 1))
+    return Pace(full, mixed, seconds_of(looks) / len(batch))
+
+
+def seconds_of(work: Iterator[object]) -> float:
+    """Return the median of the seconds that pieces of work take, of which the first warms up."""
+    next(work)
+    took = []
+    for _ in range(TIMED):
+        began = time.monotonic()
+        next(work)
+        took.append(time.monotonic() - began)
+    return median(took)
 
 
 def within(

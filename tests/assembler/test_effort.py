@@ -1,5 +1,7 @@
 """How much work fits into the time allowed."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from assembler.effort import (
     choose,
     keep,
     kept,
+    seconds_of,
     within,
 )
 from supernet.data import DataSet
@@ -87,13 +90,22 @@ def test_a_step_takes_about_a_tenth_of_few_images(images: int, batch: int) -> No
     assert batch_for(images, 192) == batch
 
 
+def test_a_moment_in_which_the_machine_is_busy_does_not_count() -> None:
+    def work() -> Iterator[None]:
+        for pause in (1.0, 0.0, 1.0, 0.0):
+            time.sleep(pause)
+            yield
+
+    assert seconds_of(work()) < 0.5
+
+
 def test_what_is_chosen_follows_the_pace_of_this_machine() -> None:
     data = DataSet("stripes", CLASSES, small_images(20, 1), small_images(20, 2), small_images(10, 3))
     short, long = (
         choose(
             minutes, architecture=SMALL, data=data, recipe=Recipe(batch=64), per_class=(20, 20), alone=0.25
         )
-        for minutes in (1, 20)
+        for minutes in (60, 600)
     )
     assert short.batch == long.batch == 32
     assert short.side_px == 16

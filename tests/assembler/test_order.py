@@ -56,19 +56,19 @@ def test_photographs_are_as_large_as_the_published_network_sees_them(tmp_path: P
 def test_what_was_found_in_the_images_is_told_before_steps_are_timed(tmp_path: Path) -> None:
     classes_in(tmp_path / "pets", cat=20, dog=20)
     told: list[str] = []
-    setup_of(order(tmp_path / "pets", side_px=32, minutes=2.0), told.append)
+    setup_of(order(tmp_path / "pets", side_px=32, minutes=60.0), told.append)
     assert len(told) == 2
     assert "images" in told[0]
     assert told[1] == "timing a few steps at 32 px"
-    setup_of(order(tmp_path / "pets", side_px=32, minutes=2.0), told.append)
+    setup_of(order(tmp_path / "pets", side_px=32, minutes=60.0), told.append)
     assert told[2:] == told[:1]
 
 
 def test_what_was_picked_for_some_minutes_stays_for_a_run(stripes: Path) -> None:
-    first = setup_of(order(stripes, minutes=2.0))
+    first = setup_of(order(stripes, minutes=60.0))
     assert first.recipe.batch == 32
     assert first.recipe.epochs > 1
-    again = setup_of(order(stripes, minutes=2.0))
+    again = setup_of(order(stripes, minutes=60.0))
     assert again.recipe == first.recipe
     assert again.effort == first.effort
     assert again.fingerprint == first.fingerprint

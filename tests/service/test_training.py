@@ -76,14 +76,14 @@ def test_a_published_data_set_is_looked_for_among_the_data_sets_at_hand(tmp_path
 def test_a_run_of_some_minutes_is_stopped_and_goes_on_as_it_was_planned(tmp_path: Path) -> None:
     classes_in(tmp_path / "pets", cat=30, dog=30)
     command = ["train", "--data", "pets", "--out", "zoo/pets", "--processes", "1", "--minutes"]
-    assert "epochs of 44 images of 32 px, 32 a step" in stopped_after_a_step(tmp_path, *command, "3")
+    assert "epochs of 44 images of 32 px, 32 a step" in stopped_after_a_step(tmp_path, *command, "30")
     plan = (tmp_path / "runs" / "pets" / "effort.json").read_bytes()
-    assert "continuing the run" in stopped_after_a_step(tmp_path, *command, "3")
+    assert "continuing the run" in stopped_after_a_step(tmp_path, *command, "30")
     assert (tmp_path / "runs" / "pets" / "effort.json").read_bytes() == plan
-    refused = nnfactory(*command, "4", cwd=tmp_path)
+    refused = nnfactory(*command, "40", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "planned for 3 minutes" in refused.stderr
-    refused = nnfactory(*command, "3", "--epochs", "5", cwd=tmp_path)
+    assert "planned for 30 minutes" in refused.stderr
+    refused = nnfactory(*command, "30", "--epochs", "5", cwd=tmp_path)
     assert refused.returncode == 2
     assert "picks epochs" in refused.stderr
 
