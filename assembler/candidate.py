@@ -33,8 +33,9 @@ FEWEST_IMAGES = 200
 MOST_SCREENED, FEWEST_SCREENED, SCREEN_MACS = 300, 100, 1.5e9
 # Images to normalise on: fewer where the network is large.
 FEWEST_CALIBRATED, CALIBRATION_MACS = 64, 4.5e9
-# Modules chosen by classes must be better than those by budget alone by so many standard errors: see DECISIONS.md.
-SURE = 3.0
+# A network must be better by so many standard errors where its modules were chosen by classes, and where its side of
+# the image is not the one that is predicted to be best: see DECISIONS.md.
+SURE, LIKELY = 3.0, 1.0
 # How far a head may go from the supernet's to the one that is fitted.
 WAYS = (0.25, 0.5, 0.75, 1.0)
 MOST_AT_ONCE = 125
@@ -90,17 +91,17 @@ def losses(known: Array, labels: npt.NDArray[np.int64], subnet: Subnet) -> Array
     return normaliser - logits[np.arange(len(labels)), labels]
 
 
-def surely_less(mine: Array, theirs: Array) -> bool:
-    """Whether losses of the same images, N each, are lower on average by more than chance would have it."""
+def is_less(mine: Array, theirs: Array, *, by: float) -> bool:
+    """Whether losses of the same images, N each, are lower on average by more than so many standard errors."""
     gain = theirs - mine
-    return bool(gain.mean() > SURE * gain.std() / np.sqrt(len(gain)))
+    return bool(gain.mean() > by * gain.std() / np.sqrt(len(gain)))
 
 
 def preferred(cuts: Sequence[Cut]) -> list[int]:
     """Return the places of cut networks, the one to take first.
 
-    The first of every side follows the budget alone: of those the best leads, and of the others those come before it
-    that are surely better.
+    The first of every side follows the budget alone: of those the one that is predicted to be best leads, which is the
+    first of all, or the best of those that are likely better. What is surely better than that one comes before it.
     """
     if len(cuts) == 1:
         return [0]
@@ -109,9 +110,15 @@ def preferred(cuts: Sequence[Cut]) -> list[int]:
     screened = [screen(found)[:few] for found in cuts]
     by_loss = sorted(range(len(cuts)), key=lambda place: float(screened[place].mean()))
     sides = [found.gates.side for found in cuts]
-    leader = next(place for place in by_loss if sides.index(sides[place]) == place)
+    leader = next(
+        place
+        for place in by_loss
+        if place == 0
+        or (sides.index(sides[place]) == place and is_less(screened[place], screened[0], by=LIKELY))
+    )
     return sorted(
-        by_loss, key=lambda place: place != leader and not surely_less(screened[place], screened[leader])
+        by_loss,
+        key=lambda place: place != leader and not is_less(screened[place], screened[leader], by=SURE),
     )
 
 
@@ -173,7 +180,8 @@ def refitted(found: Cut, images: TaskImages, most: int) -> Subnet:
     """Return a network with a head fitted for the task on at most so many images, as far as that is better on others.
 
     Others are validation images: those to fit on were trained on, and a supernet is surer of them than it should be. So
-    the head goes from the supernet's towards the fitted one only as far as they like it.
+    the head goes from the supernet's towards the fitted one only as far as they like it: half as many as it is fitted
+    on at most, those that were screened in any case.
     Source: weight-space ensembles of a start and what was fitted (Wortsman et al., arXiv 2109.01903).
     """
     subnet, fit = found.subnet, first(images.fit, most)
@@ -188,4 +196,7 @@ def refitted(found: Cut, images: TaskImages, most: int) -> Subnet:
         )
         for way in WAYS
     ]
-    return min([subnet, *tried], key=lambda net: float(losses(found.screened, found.answers, net).mean()))
+    others, answers, more = found.screened, found.answers, first(images.validation, most // 2)
+    if len(more.labels) > len(answers):
+        others, answers = run_all(found.session, more.images), more.labels
+    return min([subnet, *tried], key=lambda net: float(losses(others, answers, net).mean()))

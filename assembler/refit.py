@@ -12,7 +12,7 @@ from torch import Tensor
 
 from assembler.subnet import Array
 
-PULL = 3e-3
+PULL = 1e-2
 STEPS = 25
 
 
