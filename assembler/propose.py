@@ -58,8 +58,6 @@ class Estimator:
             for name in ("assembler.onnx", "predictor.onnx", "references.npz")
         )
         self._assembler, self._predictor = single_threaded(assembler), single_threaded(predictor)
-        # Older predictors were fitted to how networks fare on the classes asked for alone, and told of the others.
-        self._predictor_is_told = any(each.name == "other" for each in self._predictor.get_inputs())
         # A task is asked about at every side of the image.
         self._fare = lru_cache(ASKED_TOGETHER)(read_references(io.BytesIO(references)).fare)
 
@@ -103,8 +101,6 @@ class Estimator:
             "outputs": np.array([[own.count]], np.float32),
             "shares": np.array([shares_of(self.card.architecture, counts, side)], np.float32),
         }
-        if self._predictor_is_told:
-            asked["other"] = np.zeros((1, 1), np.float32)
         (accuracy,) = self._predictor.run(["accuracy"], asked)
         return float(accuracy[0, 0])
 
