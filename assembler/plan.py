@@ -70,7 +70,7 @@ def make_plan(architecture: Architecture, seed: int, share: float = 1.0) -> Plan
         share: how many nets there are, as a share of the usual number.
     """
     draw = np.random.default_rng(seed)
-    most = max(2, round(share * MOST_COUNTS))
+    most = round(share * MOST_COUNTS)
     fitted, tried = (max(3, round(share * number)) for number in (FITTED_NETS, TRIED_NETS))
     counts = tuple(_measured_counts(block.modules, most) for block in architecture.blocks)
     ends = (tuple(0 for _ in architecture.blocks), full_gates(architecture).counts)
@@ -93,5 +93,7 @@ def random_counts(architecture: Architecture, draw: np.random.Generator) -> Coun
 
 
 def _measured_counts(modules: int, most: int) -> tuple[int, ...]:
-    steps: npt.NDArray[np.float64] = np.linspace(0, modules, min(modules + 1, most))
-    return tuple(int(n) for n in steps.round())
+    """Return none, one and all modules and some counts between, at most ``most``, at least as many as these are."""
+    # The first module starts the operators of a block, and costs more than any that follows.
+    steps: npt.NDArray[np.float64] = np.linspace(1, modules, max(1, min(modules, most - 1)))
+    return tuple(sorted({0, 1, modules, *(int(n) for n in steps.round())}))

@@ -29,6 +29,15 @@ def test_large_blocks_are_measured_at_some_counts_from_none_to_all(modules: int)
     assert len(counts) == min(modules + 1, MOST_COUNTS)
 
 
+@pytest.mark.parametrize("modules", [1, 2, 6, 72])
+@pytest.mark.parametrize("share", [0.1, 0.45, 1.0])
+def test_what_the_first_module_of_a_block_adds_is_always_measured(modules: int, share: float) -> None:
+    # It starts the operators of the block, and costs more than any that follows.
+    counts = make_plan(wide(modules), seed=0, share=share).counts[0]
+    assert counts[:2] == (0, 1)
+    assert counts[-1] == modules
+
+
 @pytest.mark.parametrize("modules", [4, 30])
 def test_additive_latencies_give_back_what_each_block_adds(modules: int) -> None:
     plan = make_plan(wide(modules), seed=1)
