@@ -1,6 +1,6 @@
 """Choose: of the proposals for a scenario the one that is best on a few images and in time as it runs here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from assembler.propose import (
 )
 from assembler.scenario import Scenario
 from assembler.search import Caps
-from assembler.timing import RETRIES, Timed, tightened
+from assembler.timing import BOLD, CAREFUL, RETRIES, WORTH, Timed, tightened, times
 from supernet.checkpoint import Checkpoint
 from supernet.gates import Gates
 
@@ -80,7 +80,7 @@ class Chooser:
         self._cuts: dict[Gates, Cut] = {}
         self._took_up = False
         found = portfolios(scenario, estimator, profile, caps)
-        self._offers = {proposals[0].gates.side: _Offer(proposals, caps) for proposals in found}
+        self._offers = {proposals[0].gates.side: self._worth_more(proposals, caps) for proposals in found}
 
     def choose(self) -> Choice | None:
         """Return the best proposal, None where there is none left.
@@ -115,6 +115,24 @@ class Chooser:
                 side, tightened(caps, self._scenario.limits, measurement, predicted, self._profile), 0
             )
 
+    def _worth_more(self, proposals: Portfolio, caps: Caps) -> _Offer:
+        """Return some proposals, or in their place those of a little more latency where these are much better.
+
+        Small networks grow in large steps: what a step is worth is lost where the profile errs by less than that.
+        """
+        if self._timed is not None and caps.latency_ms is not None:
+            bold, first = times(caps, BOLD / CAREFUL), proposals[0]
+            found = portfolio(self._scenario, self._estimator, self._profile, bold, first.gates.side)
+            if found[0].predicted.accuracy >= first.predicted.accuracy + WORTH and self._is_usual(found[0]):
+                return _Offer(found, bold)
+        return _Offer(proposals, caps)
+
+    def _is_usual(self, proposal: Proposal) -> bool:
+        """Whether a network is not large, and its side is one that networks of its size were trained at."""
+        gates, architecture = proposal.gates, self._card.architecture
+        few = macs(architecture.at(gates.side), gates.counts, 1) <= MOST_RAISED_MACS
+        return few and near_ladder(architecture, self._card.raises, gates)
+
     def _take_up(self, best: _Offer) -> None:
         """Offer more on the side of a network that is in time and quicker than foretold, where that is in time too.
 
@@ -123,7 +141,7 @@ class Chooser:
         if self._timed is None or self._took_up:
             return
         self._took_up = True
-        gates, predicted, architecture = best.gates, best.proposals[0].predicted, self._card.architecture
+        gates, predicted = best.gates, best.proposals[0].predicted
         if (caps := self._timed.raised(best.caps, gates, predicted)) is None:
             return
         found = portfolio(self._scenario, self._estimator, self._profile, caps, gates.side)
@@ -131,8 +149,7 @@ class Chooser:
             found
             and (more := found[0]).gates.counts != gates.counts
             and more.predicted.accuracy >= predicted.accuracy
-            and macs(architecture.at(gates.side), more.gates.counts, 1) <= MOST_RAISED_MACS
-            and near_ladder(architecture, self._card.raises, more.gates)
+            and self._is_usual(more)
             and self._keeps(more.gates)
         ):
             self._offers[gates.side] = _Offer((*found, best.proposals[0]), caps, best.fell)
@@ -149,13 +166,15 @@ class Chooser:
         """Return the side that is best on a few validation images; one that is alone is not looked at."""
         if len(self._offers) == 1:
             return next(iter(self._offers.values()))
-        return self._offers[self._ranked(self._offers)[0].gates.side]
+        return self._offers[
+            self._ranked([offer.proposals[:1] for offer in self._offers.values()])[0].gates.side
+        ]
 
-    def _ranked(self, offers: Mapping[int | None, _Offer]) -> list[Proposal]:
+    def _ranked(self, offered: Iterable[Portfolio]) -> list[Proposal]:
         """Cut all out that is offered; return it, the best first as ``preferred`` says."""
         sides = self._card.architecture.every_side
-        largest_first = sorted(offers.values(), key=lambda offer: sides.index(offer.gates.side))
-        found = in_order([offer.proposals for offer in largest_first], self._estimator.pieces)
+        largest_first = sorted(offered, key=lambda mine: sides.index(mine[0].gates.side))
+        found = in_order(largest_first, self._estimator.pieces)
         every = affordable(found, self._card.architecture)
         missing = [proposal.gates for proposal in every if proposal.gates not in self._cuts]
         with ThreadPoolExecutor(cores()) as pool:
@@ -170,7 +189,7 @@ class Chooser:
         """
         floor = self._scenario.limits.accuracy_min or 0.0
         refit, choices = self._estimator.pieces.refit, list[Choice]()
-        for proposal in self._ranked(offers):
+        for proposal in self._ranked(offer.proposals for offer in offers.values()):
             if len(offers) > 1 and not self._keeps(proposal.gates):
                 continue
             found = finish(

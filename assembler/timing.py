@@ -22,6 +22,11 @@ RETRIES = 3
 # only just keeps to it is taken when nothing better was found.
 RESERVE = 0.985
 MEASURED = ("latency_ms", "memory_mb")
+# Networks are searched for a little less again, since a profile errs: one that is late costs a quarter of a second,
+# and this share of the latency is worth next to nothing.
+CAREFUL = 0.985
+# Those of a little more are tried where they are foretold to be better by so much.
+BOLD, WORTH = 1.025, 0.01
 # What is measured may take so much of its limit.
 ALLOWED = (1 + RESERVE) / 2
 # How often a shape that misses its limit is timed; one that misses it by little oftener, for so long. Each try more
@@ -36,10 +41,13 @@ Shape = tuple[tuple[int, ...], int | None]
 
 
 def hopeful(caps: Caps, profile: Profile) -> Caps:
-    """Raise the cap on latency by what the search takes off for the error of the profile."""
-    if caps.latency_ms is None:
-        return caps
-    return replace(caps, latency_ms=caps.latency_ms * (1 + profile.latency.margin))
+    """Raise the cap on latency by what the search takes off for the error of the profile, less a little."""
+    return times(caps, (1 + profile.latency.margin) * CAREFUL)
+
+
+def times(caps: Caps, factor: float) -> Caps:
+    """Multiply the cap on latency, if there is one."""
+    return caps if caps.latency_ms is None else replace(caps, latency_ms=caps.latency_ms * factor)
 
 
 class Timed:
@@ -87,7 +95,7 @@ class Timed:
         if limit is None or caps.latency_ms is None:
             return None
         quicker = predicted.latency_ms / self._found[gates.counts, gates.side].latency_ms
-        latency = (1 + margin) * limit * RESERVE * quicker
+        latency = (1 + margin) * limit * RESERVE * CAREFUL * quicker
         return replace(caps, latency_ms=latency) if latency > caps.latency_ms * QUICKER else None
 
     def excess(self, gates: Gates) -> float:
