@@ -21,7 +21,7 @@ from assembler.propose import (
 )
 from assembler.scenario import Scenario
 from assembler.search import Caps
-from assembler.timing import BOLD, CAREFUL, RETRIES, WORTH, Timed, tightened, times
+from assembler.timing import BOLD, CAREFUL, RETRIES, SMALL_MACS, Timed, tightened, times
 from supernet.checkpoint import Checkpoint
 from supernet.gates import Gates
 
@@ -80,7 +80,7 @@ class Chooser:
         self._cuts: dict[Gates, Cut] = {}
         self._took_up = False
         found = portfolios(scenario, estimator, profile, caps)
-        self._offers = {proposals[0].gates.side: self._worth_more(proposals, caps) for proposals in found}
+        self._offers = {proposals[0].gates.side: self._a_little_more(proposals, caps) for proposals in found}
 
     def choose(self) -> Choice | None:
         """Return the best proposal, None where there is none left.
@@ -115,23 +115,25 @@ class Chooser:
                 side, tightened(caps, self._scenario.limits, measurement, predicted, self._profile), 0
             )
 
-    def _worth_more(self, proposals: Portfolio, caps: Caps) -> _Offer:
-        """Return some proposals, or in their place those of a little more latency where these are much better.
+    def _a_little_more(self, proposals: Portfolio, caps: Caps) -> _Offer:
+        """Return some proposals, or in their place those of a little more latency where these are small.
 
-        Small networks grow in large steps: what a step is worth is lost where the profile errs by less than that.
+        Small networks grow in large steps: what one is worth is lost where the profile errs by less than a step.
         """
         if self._timed is not None and caps.latency_ms is not None:
-            bold, first = times(caps, BOLD / CAREFUL), proposals[0]
-            found = portfolio(self._scenario, self._estimator, self._profile, bold, first.gates.side)
-            if found[0].predicted.accuracy >= first.predicted.accuracy + WORTH and self._is_usual(found[0]):
+            bold, side = times(caps, BOLD / CAREFUL), proposals[0].gates.side
+            found = portfolio(self._scenario, self._estimator, self._profile, bold, side)
+            if self._work(found[0]) <= SMALL_MACS and self._is_usual(found[0]):
                 return _Offer(found, bold)
         return _Offer(proposals, caps)
 
+    def _work(self, proposal: Proposal) -> int:
+        gates = proposal.gates
+        return macs(self._card.architecture.at(gates.side), gates.counts, 1)
+
     def _is_usual(self, proposal: Proposal) -> bool:
-        """Whether a network is not large, and its side is one that networks of its size were trained at."""
-        gates, architecture = proposal.gates, self._card.architecture
-        few = macs(architecture.at(gates.side), gates.counts, 1) <= MOST_RAISED_MACS
-        return few and near_ladder(architecture, self._card.raises, gates)
+        """Whether the side is one that networks of the size were trained at."""
+        return near_ladder(self._card.architecture, self._card.raises, proposal.gates)
 
     def _take_up(self, best: _Offer) -> None:
         """Offer more on the side of a network that is in time and quicker than foretold, where that is in time too.
@@ -149,6 +151,7 @@ class Chooser:
             found
             and (more := found[0]).gates.counts != gates.counts
             and more.predicted.accuracy >= predicted.accuracy
+            and self._work(more) <= MOST_RAISED_MACS
             and self._is_usual(more)
             and self._keeps(more.gates)
         ):

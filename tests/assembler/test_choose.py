@@ -1,7 +1,7 @@
 """The choice falls on what is best on a few images and in time, and what is late gives way to less of its kind."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ from assembler.scenario import Scenario, parse_scenario
 from assembler.timing import CAREFUL, RETRIES, Timed, hopeful
 from supernet.checkpoint import Checkpoint, load_checkpoint
 from supernet.gates import Gates
-from supernet.task import Task
 from tests.shapes import SMALL
 from tests.small import small_checkpoint, small_supernet
 
@@ -133,34 +132,29 @@ def test_more_that_is_late_is_not_taken(kit: Kit) -> None:
     assert timed.keeps(choice.candidate.gates)
 
 
-class Leaping(Estimator):
-    """Foretells much more of networks that take more than some latency."""
-
-    def __init__(self, kit: Kit, above_ms: float) -> None:
-        checkpoint, *_ = kit
-        super().__init__(checkpoint.folder, checkpoint.card, Pieces(sides=False))
-        self._above_ms = above_ms
-
-    def accuracy(self, task: Task, counts: Sequence[int], side: int | None = None) -> float:
-        return 0.9 if PROFILE.latency_at(side).predict_ms(counts) > self._above_ms else 0.5
-
-
-@pytest.mark.parametrize(
-    ("quicker", "leap", "taken"), [(1.03, True, True), (1.03, False, False), (0.99, True, False)]
-)
-def test_what_is_foretold_to_be_a_little_late_is_tried_where_it_is_much_better(
-    kit: Kit, quicker: float, leap: bool, taken: bool
+@pytest.mark.parametrize(("quicker", "taken"), [(1.03, True), (0.99, False)])
+def test_of_small_networks_one_that_is_foretold_to_be_a_little_late_is_tried(
+    kit: Kit, quicker: float, taken: bool
 ) -> None:
     asked = asking(1.0)
-    limit = asked.limits.latency_ms or 0.0
-    careful = limit * CAREFUL
-    kit = kit[0], Leaping(kit, careful if leap else 2 * limit), PROFILE
-    mine, timed = chooser(kit, asked, as_foretold(asked, quicker))
+    careful = (asked.limits.latency_ms or 0.0) * CAREFUL
+    mine, timed = chooser(one_side(kit), asked, as_foretold(asked, quicker))
     choice = mine.choose()
     assert choice is not None
+    assert PROFILE.latency.predict_ms(timed.asked[0].counts) > careful
     assert (choice.proposal.predicted.latency_ms > careful) == taken
     assert timed.keeps(choice.candidate.gates)
-    assert any(PROFILE.latency.predict_ms(gates.counts) > careful for gates in timed.asked) == leap
+
+
+def test_of_large_networks_none_is_tried_that_is_foretold_to_be_late(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assembler.choose.SMALL_MACS", 0)
+    asked = asking(1.0)
+    mine, timed = chooser(one_side(kit), asked, as_foretold(asked, 1.01))
+    assert mine.choose() is not None
+    careful = (asked.limits.latency_ms or 0.0) * CAREFUL
+    assert all(PROFILE.latency.predict_ms(gates.counts) <= careful for gates in timed.asked)
 
 
 def test_a_side_that_is_a_little_late_stands_with_less_against_the_others(kit: Kit) -> None:
