@@ -80,7 +80,7 @@ class Chooser:
         self._cuts: dict[Gates, Cut] = {}
         self._took_up = False
         found = portfolios(scenario, estimator, profile, caps)
-        self._offers = {proposals[0].gates.side: self._a_little_more(proposals, caps) for proposals in found}
+        self._offers = {proposals[0].gates.side: self._or_more(proposals, caps) for proposals in found}
 
     def choose(self) -> Choice | None:
         """Return the best proposal, None where there is none left.
@@ -115,10 +115,10 @@ class Chooser:
                 side, tightened(caps, self._scenario.limits, measurement, predicted, self._profile), 0
             )
 
-    def _a_little_more(self, proposals: Portfolio, caps: Caps) -> _Offer:
-        """Return some proposals, or in their place those of a little more latency where these are small.
+    def _or_more(self, proposals: Portfolio, caps: Caps) -> _Offer:
+        """Return some proposals, or in their place those of more latency where these are small.
 
-        Small networks grow in large steps: what one is worth is lost where the profile errs by less than a step.
+        Small networks grow in large steps: what a step is worth is lost where the profile errs a little.
         """
         if self._timed is not None and caps.latency_ms is not None:
             bold, side = times(caps, BOLD / CAREFUL), proposals[0].gates.side

@@ -25,8 +25,9 @@ MEASURED = ("latency_ms", "memory_mb")
 # Networks are searched for a little less again, since a profile errs: one that is late costs a quarter of a second,
 # and this share of the latency is worth next to nothing.
 CAREFUL = 0.985
-# Small networks, which are cut out quickly, grow in large steps: of those a little more is tried first.
-BOLD, SMALL_MACS = 1.025, 1.5e6
+# Small networks, which are cut out quickly, grow in large steps, and a profile errs most for them: of those more is
+# tried first, and what is late says by how much the profile errs.
+BOLD, SMALL_MACS = 1.1, 1.5e6
 # What is measured may take so much of its limit.
 ALLOWED = (1 + RESERVE) / 2
 # How often a shape that misses its limit is timed; one that misses it by little oftener, for so long. Each try more

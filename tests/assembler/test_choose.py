@@ -133,7 +133,7 @@ def test_more_that_is_late_is_not_taken(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize(("quicker", "taken"), [(1.03, True), (0.99, False)])
-def test_of_small_networks_one_that_is_foretold_to_be_a_little_late_is_tried(
+def test_of_small_networks_one_that_is_foretold_to_be_late_is_tried(
     kit: Kit, quicker: float, taken: bool
 ) -> None:
     asked = asking(1.0)
