@@ -21,10 +21,12 @@ from assembler.propose import (
 )
 from assembler.scenario import Scenario
 from assembler.search import Caps
-from assembler.timing import BOLD, CAREFUL, RETRIES, SMALL_MACS, Timed, tightened, times
+from assembler.timing import BOLD, CAREFUL, HOPE, RETRIES, SMALL_MACS, Timed, tightened, times
 from supernet.checkpoint import Checkpoint
 from supernet.gates import Gates
 
+# How often the caps of a side may fall by small steps.
+HOPEFUL_RETRIES = 6
 # Larger networks take too long to cut out once more.
 MOST_RAISED_MACS = 3e7
 
@@ -44,6 +46,7 @@ class _Offer:
     proposals: Portfolio
     caps: Caps
     fell: int = 0
+    hope: float = 1.0
 
     @property
     def gates(self) -> Gates:
@@ -99,8 +102,8 @@ class Chooser:
                 return self._finished(self._offers)
             assert self._timed is not None
             late.append(best)
-            caps = self._timed.tightened(best.caps, best.gates, best.proposals[0].predicted)
-            self._offer(best.gates.side, caps, best.fell + 1)
+            caps = self._timed.tightened(best.caps, best.gates, best.proposals[0].predicted, best.hope)
+            self._offer(best.gates.side, caps, best.fell + 1, best.hope)
         if not late:
             return None
         least = min(late, key=lambda offer: self._excess(offer.gates))
@@ -124,7 +127,7 @@ class Chooser:
             bold, side = times(caps, BOLD / CAREFUL), proposals[0].gates.side
             found = portfolio(self._scenario, self._estimator, self._profile, bold, side)
             if self._work(found[0]) <= SMALL_MACS and self._is_usual(found[0]):
-                return _Offer(found, bold)
+                return _Offer(found, bold, hope=HOPE)
         return _Offer(proposals, caps)
 
     def _work(self, proposal: Proposal) -> int:
@@ -157,13 +160,16 @@ class Chooser:
         ):
             self._offers[gates.side] = _Offer((*found, best.proposals[0]), caps, best.fell)
 
-    def _offer(self, side: int | None, caps: Caps, fell: int) -> None:
-        """Offer what keeps to lower caps on a side, nothing of it any more where they fell too often."""
+    def _offer(self, side: int | None, caps: Caps, fell: int, hope: float = 1.0) -> None:
+        """Offer what keeps to lower caps on a side, nothing of it any more where they fell too often.
+
+        There are more tries in small steps.
+        """
         del self._offers[side]
-        if fell < RETRIES and (
+        if fell < (RETRIES if hope == 1.0 else HOPEFUL_RETRIES) and (
             found := portfolio(self._scenario, self._estimator, self._profile, caps, side)
         ):
-            self._offers[side] = _Offer(found, caps, fell)
+            self._offers[side] = _Offer(found, caps, fell, hope)
 
     def _best(self) -> _Offer:
         """Return the side that is best on a few validation images; one that is alone is not looked at."""

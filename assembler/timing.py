@@ -26,8 +26,9 @@ MEASURED = ("latency_ms", "memory_mb")
 # and this share of the latency is worth next to nothing.
 CAREFUL = 0.985
 # Small networks, which are cut out quickly, grow in large steps, and a profile errs most for them: of those more is
-# tried first, and what is late says by how much the profile errs.
-BOLD, SMALL_MACS = 1.1, 1.5e6
+# tried first, and what follows one that is late is only a little less.
+BOLD, HOPE, SMALL_MACS = 1.06, 1.06, 1.5e6
+JUST_BELOW = 1 - 1e-6
 # What is measured may take so much of its limit.
 ALLOWED = (1 + RESERVE) / 2
 # How often a shape that misses its limit is timed; one that misses it by little oftener, for so long. Each try more
@@ -85,10 +86,21 @@ class Timed:
             self._found[shape] = quickest(limits, lambda: self._time(content))
         return fits(limits, self._found[shape])
 
-    def tightened(self, caps: Caps, gates: Gates, predicted: Predicted) -> Caps:
-        """Lower caps below what a network was foretold to take that was timed and is late."""
+    def tightened(self, caps: Caps, gates: Gates, predicted: Predicted, hope: float = 1.0) -> Caps:
+        """Lower caps below what a network was foretold to take that was timed and is late.
+
+        Args:
+            caps: that admitted the network.
+            gates: of it.
+            predicted: what was foretold of it.
+            hope: the profile may err by this factor less for the next network than for this one.
+        """
         measurement = self._found[gates.counts, gates.side]
-        return tightened(caps, self._scenario.limits, measurement, predicted, self._profile)
+        lower = tightened(caps, self._scenario.limits, measurement, predicted, self._profile)
+        if hope == 1.0 or caps.latency_ms is None or lower.latency_ms is None:
+            return lower
+        below = predicted.latency_ms * (1 + self._profile.latency.margin) * JUST_BELOW
+        return replace(lower, latency_ms=min(caps.latency_ms, below, lower.latency_ms * hope))
 
     def raised(self, caps: Caps, gates: Gates, predicted: Predicted) -> Caps | None:
         """Raise the cap on latency by the factor that a timed network is quicker than foretold, None if it is not."""

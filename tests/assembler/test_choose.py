@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from assembler.assemble import images_for
-from assembler.choose import Chooser
+from assembler.choose import HOPEFUL_RETRIES, Chooser
 from assembler.device import Profile
 from assembler.measure import ModelMeasurement
 from assembler.nominal import nominal_profile
 from assembler.pieces import Pieces
 from assembler.propose import Estimator, caps_of, portfolios
 from assembler.scenario import Scenario, parse_scenario
-from assembler.timing import CAREFUL, RETRIES, Timed, hopeful
+from assembler.timing import CAREFUL, RETRIES, SMALL_MACS, Timed, hopeful
 from supernet.checkpoint import Checkpoint, load_checkpoint
 from supernet.gates import Gates
 from tests.shapes import SMALL
@@ -146,6 +146,16 @@ def test_of_small_networks_one_that_is_foretold_to_be_late_is_tried(
     assert timed.keeps(choice.candidate.gates)
 
 
+def test_after_a_small_network_that_is_late_comes_the_next_smaller_one(kit: Kit) -> None:
+    asked = asking(1.0)
+    mine, timed = chooser(one_side(kit), asked, as_foretold(asked, 0.93))
+    assert mine.choose() is not None
+    took = [PROFILE.latency.predict_ms(gates.counts) for gates in timed.asked]
+    assert took == sorted(took, reverse=True)
+    assert len(took) > 2
+    assert took[1] > 0.93 * took[0]
+
+
 def test_of_large_networks_none_is_tried_that_is_foretold_to_be_late(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,13 +194,17 @@ def test_a_side_that_is_a_little_late_stands_with_less_against_the_others(kit: K
     assert timed.keeps(choice.candidate.gates)
 
 
-def test_no_shape_is_timed_twice_on_the_way_to_less(kit: Kit) -> None:
+@pytest.mark.parametrize(("small_macs", "tries"), [(0, RETRIES), (SMALL_MACS, HOPEFUL_RETRIES)])
+def test_no_shape_is_timed_twice_on_the_way_to_less(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, small_macs: float, tries: int
+) -> None:
+    monkeypatch.setattr("assembler.choose.SMALL_MACS", small_macs)
     mine, timed = chooser(kit, asking(0.8), lambda _: 1.05)
     assert mine.choose() is not None
     shapes = [(gates.counts, gates.side) for gates in timed.asked]
     assert len(shapes) == len(set(shapes))
     sides = [side for _, side in shapes]
-    assert max(sides.count(side) for side in set(sides)) == RETRIES
+    assert max(sides.count(side) for side in set(sides)) == tries
 
 
 def test_where_all_are_late_the_one_that_misses_least_is_taken(kit: Kit) -> None:
