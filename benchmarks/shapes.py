@@ -12,8 +12,9 @@ from assembler.device import Profile
 from assembler.measure import measure_model
 from assembler.propose import Estimator, caps_of, portfolio, propose
 from assembler.scenario import Scenario
+from assembler.search import Caps
 from assembler.subnet import random_subnet
-from assembler.timing import hopeful
+from assembler.timing import times
 from supernet.gates import Gates, full_gates, prefix_gates
 
 TRIES = 5
@@ -37,7 +38,7 @@ def asking(classes: Sequence[str], latency_ms: float, **more: object) -> Scenari
 def shape_within(estimator: Estimator, profile: Profile, budget: float) -> Gates | None:
     """Return the gates for all classes within a share of the dense net's latency, None where no net is that quick."""
     scenario = asking(estimator.card.classes, budget * dense_ms(estimator, profile))
-    proposals = propose(scenario, estimator, profile, hopeful(caps_of(scenario.limits), profile))
+    proposals = propose(scenario, estimator, profile, _unreserved(scenario, profile))
     return proposals[0].gates if proposals else None
 
 
@@ -48,11 +49,16 @@ def shape_of_macs(estimator: Estimator, profile: Profile, most: float) -> Gates:
     largest = 0.0
     for budget in np.linspace(0.01, 1.0, 100):
         scenario = asking(estimator.card.classes, float(budget) * dense)
-        caps = hopeful(caps_of(scenario.limits), profile)
+        caps = _unreserved(scenario, profile)
         for proposal in portfolio(scenario, estimator, profile, caps, None)[:1]:
             if largest < (takes := macs(architecture, proposal.gates.counts, 1)) <= most:
                 found, largest = proposal.gates, takes
     return found
+
+
+def _unreserved(scenario: Scenario, profile: Profile) -> Caps:
+    """Return caps that admit what is foretold to take a scenario's limits."""
+    return times(caps_of(scenario.limits), 1 + profile.latency.margin)
 
 
 def measured_ms(gates: Gates, estimator: Estimator, profile: Profile, outputs: int) -> float:

@@ -85,8 +85,9 @@ def retry_after_s(text: str | None) -> float | None:
     """Return the seconds that a header ``Retry-After`` asks for, None where there is none that can be read."""
     if text is None:
         return None
-    if text.strip().isascii() and text.strip().isdigit():
-        return float(text)
+    digits = text.strip()
+    if digits.isascii() and digits.isdigit():
+        return float(digits)
     try:
         at = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

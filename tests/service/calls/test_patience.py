@@ -51,6 +51,7 @@ def test_no_pause_is_longer_than_the_cap(tries: int, base_s: float, cap_s: float
 
 @given(st.text())
 @example("Thu, 01 Jan 2026 00:00:00 -99999999999999999999")
+@example("0\x1f")
 def test_whatever_stands_in_retry_after_it_is_no_error(text: str) -> None:
     found = retry_after_s(text)
     assert found is None or found >= 0
