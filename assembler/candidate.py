@@ -196,7 +196,15 @@ def refitted(found: Cut, images: TaskImages, most: int) -> Subnet:
         )
         for way in WAYS
     ]
-    others, answers, more = found.screened, found.answers, first(images.validation, most // 2)
-    if len(more.labels) > len(answers):
-        others, answers = run_all(found.session, more.images), more.labels
+    others, answers = _judges(found, images, most // 2)
     return min([subnet, *tried], key=lambda net: float(losses(others, answers, net).mean()))
+
+
+def _judges(found: Cut, images: TaskImages, most: int) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Return the features and answers of the first validation images: those that were screened, and more up to most."""
+    seen = len(found.answers)
+    more = first(images.validation, most)
+    if len(more.labels) <= seen:
+        return found.screened, found.answers
+    rest = run_all(found.session, more.images[seen:])
+    return np.concatenate([found.screened, rest]), np.concatenate([found.answers, more.labels[seen:]])

@@ -21,12 +21,10 @@ from assembler.propose import (
 )
 from assembler.scenario import Scenario
 from assembler.search import Caps
-from assembler.timing import BOLD, CAREFUL, HOPE, RETRIES, SMALL_MACS, Timed, tightened, times
+from assembler.timing import BOLD, CAREFUL, RETRIES, SMALL_MACS, SMALL_RETRIES, Timed, scaled, tightened
 from supernet.checkpoint import Checkpoint
 from supernet.gates import Gates
 
-# How often the caps of a side may fall by small steps.
-HOPEFUL_RETRIES = 6
 # Larger networks take too long to cut out once more.
 MOST_RAISED_MACS = 3e7
 
@@ -46,7 +44,7 @@ class _Offer:
     proposals: Portfolio
     caps: Caps
     fell: int = 0
-    hope: float = 1.0
+    in_small_steps: bool = False
 
     @property
     def gates(self) -> Gates:
@@ -83,7 +81,7 @@ class Chooser:
         self._cuts: dict[Gates, Cut] = {}
         self._took_up = False
         found = portfolios(scenario, estimator, profile, caps)
-        self._offers = {proposals[0].gates.side: self._or_more(proposals, caps) for proposals in found}
+        self._offers = {proposals[0].gates.side: self._first_offer(proposals, caps) for proposals in found}
 
     def choose(self) -> Choice | None:
         """Return the best proposal, None where there is none left.
@@ -102,8 +100,9 @@ class Chooser:
                 return self._finished(self._offers)
             assert self._timed is not None
             late.append(best)
-            caps = self._timed.tightened(best.caps, best.gates, best.proposals[0].predicted, best.hope)
-            self._offer(best.gates.side, caps, best.fell + 1, best.hope)
+            predicted, in_small_steps = best.proposals[0].predicted, best.in_small_steps
+            caps = self._timed.tightened(best.caps, best.gates, predicted, in_small_steps=in_small_steps)
+            self._offer(best.gates.side, caps, best.fell + 1, in_small_steps=in_small_steps)
         if not late:
             return None
         least = min(late, key=lambda offer: self._excess(offer.gates))
@@ -118,23 +117,24 @@ class Chooser:
                 side, tightened(caps, self._scenario.limits, measurement, predicted, self._profile), 0
             )
 
-    def _or_more(self, proposals: Portfolio, caps: Caps) -> _Offer:
+    def _first_offer(self, proposals: Portfolio, caps: Caps) -> _Offer:
         """Return some proposals, or in their place those of more latency where these are small.
 
         Small networks grow in large steps: what a step is worth is lost where the profile errs a little.
         """
-        if self._timed is not None and caps.latency_ms is not None:
-            bold, side = times(caps, BOLD / CAREFUL), proposals[0].gates.side
+        timed = self._timed is not None and caps.latency_ms is not None
+        if timed and self._work(proposals[0]) <= SMALL_MACS:
+            bold, side = scaled(caps, BOLD / CAREFUL), proposals[0].gates.side
             found = portfolio(self._scenario, self._estimator, self._profile, bold, side)
-            if self._work(found[0]) <= SMALL_MACS and self._is_usual(found[0]):
-                return _Offer(found, bold, hope=HOPE)
+            if self._work(found[0]) <= SMALL_MACS and self._is_near_ladder(found[0]):
+                return _Offer(found, bold, in_small_steps=True)
         return _Offer(proposals, caps)
 
     def _work(self, proposal: Proposal) -> int:
         gates = proposal.gates
         return macs(self._card.architecture.at(gates.side), gates.counts, 1)
 
-    def _is_usual(self, proposal: Proposal) -> bool:
+    def _is_near_ladder(self, proposal: Proposal) -> bool:
         """Whether the side is one that networks of the size were trained at."""
         return near_ladder(self._card.architecture, self._card.raises, proposal.gates)
 
@@ -155,21 +155,18 @@ class Chooser:
             and (more := found[0]).gates.counts != gates.counts
             and more.predicted.accuracy >= predicted.accuracy
             and self._work(more) <= MOST_RAISED_MACS
-            and self._is_usual(more)
+            and self._is_near_ladder(more)
             and self._keeps(more.gates)
         ):
             self._offers[gates.side] = _Offer((*found, best.proposals[0]), caps, best.fell)
 
-    def _offer(self, side: int | None, caps: Caps, fell: int, hope: float = 1.0) -> None:
-        """Offer what keeps to lower caps on a side, nothing of it any more where they fell too often.
-
-        There are more tries in small steps.
-        """
+    def _offer(self, side: int | None, caps: Caps, fell: int, *, in_small_steps: bool = False) -> None:
+        """Offer what keeps to lower caps on a side, nothing of it any more where they fell too often."""
         del self._offers[side]
-        if fell < (RETRIES if hope == 1.0 else HOPEFUL_RETRIES) and (
+        if fell < (SMALL_RETRIES if in_small_steps else RETRIES) and (
             found := portfolio(self._scenario, self._estimator, self._profile, caps, side)
         ):
-            self._offers[side] = _Offer(found, caps, fell, hope)
+            self._offers[side] = _Offer(found, caps, fell, in_small_steps)
 
     def _best(self) -> _Offer:
         """Return the side that is best on a few validation images; one that is alone is not looked at."""

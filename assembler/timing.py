@@ -18,6 +18,8 @@ from supernet.card import Card
 from supernet.gates import Gates
 
 RETRIES = 3
+# Where every try is only a little less than the one before.
+SMALL_RETRIES = 6
 # A figure measured again may be a little higher: models are cut for a little less than the limit, and one that
 # only just keeps to it is taken when nothing better was found.
 RESERVE = 0.985
@@ -44,10 +46,10 @@ Shape = tuple[tuple[int, ...], int | None]
 
 def hopeful(caps: Caps, profile: Profile) -> Caps:
     """Raise the cap on latency by what the search takes off for the error of the profile, less a little."""
-    return times(caps, (1 + profile.latency.margin) * CAREFUL)
+    return scaled(caps, (1 + profile.latency.margin) * CAREFUL)
 
 
-def times(caps: Caps, factor: float) -> Caps:
+def scaled(caps: Caps, factor: float) -> Caps:
     """Multiply the cap on latency, if there is one."""
     return caps if caps.latency_ms is None else replace(caps, latency_ms=caps.latency_ms * factor)
 
@@ -86,21 +88,23 @@ class Timed:
             self._found[shape] = quickest(limits, lambda: self._time(content))
         return fits(limits, self._found[shape])
 
-    def tightened(self, caps: Caps, gates: Gates, predicted: Predicted, hope: float = 1.0) -> Caps:
+    def tightened(
+        self, caps: Caps, gates: Gates, predicted: Predicted, *, in_small_steps: bool = False
+    ) -> Caps:
         """Lower caps below what a network was foretold to take that was timed and is late.
 
         Args:
             caps: that admitted the network.
             gates: of it.
             predicted: what was foretold of it.
-            hope: the profile may err by this factor less for the next network than for this one.
+            in_small_steps: whether the next may be only a little less, since the profile may err less for it.
         """
         measurement = self._found[gates.counts, gates.side]
         lower = tightened(caps, self._scenario.limits, measurement, predicted, self._profile)
-        if hope == 1.0 or caps.latency_ms is None or lower.latency_ms is None:
+        if not in_small_steps or caps.latency_ms is None or lower.latency_ms is None:
             return lower
         below = predicted.latency_ms * (1 + self._profile.latency.margin) * JUST_BELOW
-        return replace(lower, latency_ms=min(caps.latency_ms, below, lower.latency_ms * hope))
+        return replace(lower, latency_ms=min(caps.latency_ms, below, lower.latency_ms * HOPE))
 
     def raised(self, caps: Caps, gates: Gates, predicted: Predicted) -> Caps | None:
         """Raise the cap on latency by the factor that a timed network is quicker than foretold, None if it is not."""

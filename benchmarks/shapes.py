@@ -14,7 +14,7 @@ from assembler.propose import Estimator, caps_of, portfolio, propose
 from assembler.scenario import Scenario
 from assembler.search import Caps
 from assembler.subnet import random_subnet
-from assembler.timing import times
+from assembler.timing import scaled
 from supernet.gates import Gates, full_gates, prefix_gates
 
 TRIES = 5
@@ -58,7 +58,7 @@ def shape_of_macs(estimator: Estimator, profile: Profile, most: float) -> Gates:
 
 def _unreserved(scenario: Scenario, profile: Profile) -> Caps:
     """Return caps that admit what is foretold to take a scenario's limits."""
-    return times(caps_of(scenario.limits), 1 + profile.latency.margin)
+    return scaled(caps_of(scenario.limits), 1 + profile.latency.margin)
 
 
 def measured_ms(gates: Gates, estimator: Estimator, profile: Profile, outputs: int) -> float:

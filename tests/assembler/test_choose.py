@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from assembler.assemble import images_for
-from assembler.choose import HOPEFUL_RETRIES, Chooser
+from assembler.choose import Chooser
 from assembler.device import Profile
 from assembler.measure import ModelMeasurement
 from assembler.nominal import nominal_profile
 from assembler.pieces import Pieces
 from assembler.propose import Estimator, caps_of, portfolios
 from assembler.scenario import Scenario, parse_scenario
-from assembler.timing import CAREFUL, RETRIES, SMALL_MACS, Timed, hopeful
+from assembler.timing import CAREFUL, RETRIES, SMALL_MACS, SMALL_RETRIES, Timed, hopeful
 from supernet.checkpoint import Checkpoint, load_checkpoint
 from supernet.gates import Gates
 from tests.shapes import SMALL
@@ -194,7 +194,7 @@ def test_a_side_that_is_a_little_late_stands_with_less_against_the_others(kit: K
     assert timed.keeps(choice.candidate.gates)
 
 
-@pytest.mark.parametrize(("small_macs", "tries"), [(0, RETRIES), (SMALL_MACS, HOPEFUL_RETRIES)])
+@pytest.mark.parametrize(("small_macs", "tries"), [(0, RETRIES), (SMALL_MACS, SMALL_RETRIES)])
 def test_no_shape_is_timed_twice_on_the_way_to_less(
     kit: Kit, monkeypatch: pytest.MonkeyPatch, small_macs: float, tries: int
 ) -> None:
